@@ -1,0 +1,36 @@
+# `make sweep` and `make test` are all the set-up there is: each builds .venv when it is missing
+# or older than the files it is made from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: sweep test lint bench faults clean
+
+.venv/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	touch $@
+
+sweep: .venv/.stamp
+	$(BIN)/arbiter sweep --base-config sweep_templates/base_config.toml --strategy grid \
+		--scale smoke --seeds 2 --gpus 0
+
+lint: .venv/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -m 'not slow'
+
+bench: .venv/.stamp
+	$(BIN)/python -m benchmarks.weight_decay
+	$(BIN)/python -m benchmarks.nanogpt_cpu
+
+faults: .venv/.stamp
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,14 @@
+"""The command line: `arbiter`. Thin; one file a family of commands.
+
+Read `app.py` first. Heavy imports happen inside commands, so that `--help` is quick and a
+wrong setting is refused before torch or Ray are loaded.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the program; the entry point of `arbiter`."""
+    from orchestrator.cli.app import run
+
+    run()

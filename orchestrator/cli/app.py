@@ -1,0 +1,51 @@
+"""The program: its commands, its exit codes, and what happens to an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from orchestrator.cli import console, runs, sweeps
+from orchestrator.errors import ArbiterError, Exit
+
+app = typer.Typer(
+    name="arbiter",
+    help="Train many models to answer one question, and rank them honestly.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sweeps.add_to(app)
+runs.add_to(app)
+
+
+def run() -> None:
+    """Run the program and exit with one of `orchestrator.errors.Exit`."""
+    try:
+        status = app(standalone_mode=False)
+    except ArbiterError as error:
+        if os.environ.get("ARBITER_FULL_ERROR"):
+            traceback.print_exc()
+        console.fail(error)
+        status = error.exit_code
+    except Exception as error:
+        status = _usage_or_bug(error)
+    sys.exit(int(status or 0))
+
+
+def _usage_or_bug(error: Exception) -> int:
+    """Print a wrong command line as such, anything else as a bug in the program."""
+    show = getattr(error, "show", None)  # the parser's own usage errors print themselves
+    if callable(show):
+        show()
+        return int(getattr(error, "exit_code", Exit.USAGE))
+    if isinstance(error, BrokenPipeError):
+        return Exit.OK  # the reader of our output left
+    traceback.print_exc()
+    console.fail(ArbiterError("this is a bug in arbiter: please report the lines above"))
+    return Exit.BUG

@@ -1,0 +1,42 @@
+"""The only printer. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from orchestrator.errors import ArbiterError
+
+_quiet = False
+_lock = threading.Lock()
+
+
+def be_quiet() -> None:
+    """Say nothing but errors."""
+    global _quiet
+    _quiet = True
+
+
+def say(text: str) -> None:
+    """Tell a person something; one write a line, from any thread."""
+    if not _quiet:
+        _write(text)
+
+
+def out(text: str) -> None:
+    """Print data."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def fail(error: ArbiterError) -> None:
+    """Print what is wrong."""
+    for problem in error.problems:
+        _write(f"error: {problem}")
+
+
+def _write(text: str) -> None:
+    printable = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    with _lock:
+        sys.stderr.write(printable + "\n")
+        sys.stderr.flush()

@@ -1,0 +1,59 @@
+"""Commands that look at a sweep: leaderboard, status. They take no lock."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import console, options
+from orchestrator.errors import Problem, UsageError, nearest
+
+FORMATS = ("table", "md", "csv", "json", "html")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(leaderboard)
+    app.command()(status)
+
+
+def leaderboard(
+    run: options.Run = None,
+    output: Annotated[str, typer.Option("--format", help="table, md, csv, json or html.")] = "table",
+) -> int:
+    """Print the leaderboard of a sweep, also while it runs."""
+    from orchestrator.layout import find_run
+    from orchestrator.leaderboard import build, render
+    from orchestrator.ledger import Ledger
+    from orchestrator.objective import Objective
+
+    if output not in FORMATS:
+        raise UsageError(
+            Problem(f"no format {output!r}{nearest(output, FORMATS)}", "--format",
+                    f"one of {', '.join(FORMATS)}")
+        )
+    directory = find_run(run)
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])
+    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+    console.out(render(board, output))
+    return 0
+
+
+def status(run: options.Run = None) -> int:
+    """Print how far each trial of a sweep is."""
+    from orchestrator.layout import find_run
+    from orchestrator.ledger import Ledger
+    from orchestrator.status import render_status
+
+    directory = find_run(run)
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        trials = ledger.trials()
+    console.out(render_status(trials))
+    if any(trial.pending for trial in trials):
+        console.say(f"next: arbiter resume {directory.shown()} (once nothing runs there)")
+    else:
+        console.say(f"next: arbiter leaderboard {directory.shown()}")
+    return 0

@@ -1,0 +1,216 @@
+"""Commands that make a plan, and train it: sweep, plan, train, resume."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import console, options
+from orchestrator.errors import Problem, UsageError, nearest
+
+if TYPE_CHECKING:
+    from orchestrator.hardware import Hardware
+    from orchestrator.plan import Plan, Request
+    from orchestrator.sweep import Outcome
+
+EXECUTOR_NAMES = ("ray_tune", "inline")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(sweep)
+    app.command()(plan)
+    app.command()(train)
+    app.command()(resume)
+
+
+def sweep(
+    strategy: options.Strategy,
+    overrides: options.Overrides = None,
+    base_config: options.BaseConfig = None,
+    search: options.Search = None,
+    scale: options.ScaleName = None,
+    seeds: options.Seeds = None,
+    max_trials: options.MaxTrials = None,
+    gpus: options.Gpus = None,
+    tier: options.Tier = None,
+    executor: options.ExecutorName = "ray_tune",
+    cohort: options.CohortSize = None,
+    name: options.Name = None,
+    fresh: options.Fresh = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Train every trial of a sweep template and rank them.
+
+    The same command again goes on where it was: trials that ended are not trained again.
+    """
+    from orchestrator.plan import Request
+
+    request = Request(
+        base_config=base_config,
+        strategy=strategy,
+        search=search,
+        scale=scale,
+        tier=tier,
+        seeds=seeds,
+        max_trials=max_trials,
+        overrides=tuple(overrides or ()),
+        name=name,
+    )
+    return _start(request, gpus, executor, cohort, fresh, quiet)
+
+
+def plan(
+    strategy: options.Strategy,
+    overrides: options.Overrides = None,
+    base_config: options.BaseConfig = None,
+    search: options.Search = None,
+    scale: options.ScaleName = None,
+    seeds: options.Seeds = None,
+    max_trials: options.MaxTrials = None,
+    gpus: options.Gpus = None,
+    tier: options.Tier = None,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print every setting and where it came from.")
+    ] = False,
+    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+) -> int:
+    """Print what a sweep would train. Nothing runs and nothing is written."""
+    from orchestrator.plan import Request, sources_of
+    from orchestrator.plan_table import FORMATS, render_config, render_plan
+
+    if output not in FORMATS:
+        raise UsageError(Problem(f"no format {output!r}{nearest(output, FORMATS)}", "--format"))
+    request = Request(
+        base_config=base_config,
+        strategy=strategy,
+        search=search,
+        scale=scale,
+        tier=tier,
+        seeds=seeds,
+        max_trials=max_trials,
+        overrides=tuple(overrides or ()),
+    )
+    made, _ = _plan(request, gpus)
+    if show_config:
+        console.out(render_config(sources_of(made)))
+        return 0
+    console.out(render_plan(made, output))
+    return 0
+
+
+def train(
+    overrides: options.Overrides = None,
+    base_config: options.BaseConfig = None,
+    scale: options.ScaleName = None,
+    gpus: options.Gpus = None,
+    tier: options.Tier = None,
+    name: options.Name = None,
+    fresh: options.Fresh = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Train a single run in this process."""
+    from orchestrator.plan import Request
+
+    request = Request(
+        base_config=base_config,
+        scale=scale,
+        tier=tier,
+        overrides=tuple(overrides or ()),
+        name=name or "train",
+        max_trials=1,
+    )
+    return _start(request, gpus, "inline", None, fresh, quiet)
+
+
+def resume(
+    run: options.Run = None,
+    gpus: options.Gpus = None,
+    executor: options.ExecutorName = "ray_tune",
+    cohort: options.CohortSize = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Carry an interrupted sweep on from its ledger and checkpoints."""
+    from orchestrator import sweep as sweeps
+    from orchestrator.hardware import detect
+    from orchestrator.layout import find_run
+
+    if quiet:
+        console.be_quiet()
+    _check_executor(executor)
+    directory = find_run(run)
+    outcome = sweeps.resume(
+        directory,
+        detect().limited_to(gpus),
+        executor=executor,
+        cohort_size=cohort,
+        notify=console.say,
+    )
+    return _close(outcome)
+
+
+def _start(
+    request: Request, gpus: int | None, executor: str, cohort: int | None, fresh: bool, quiet: bool
+) -> int:
+    from orchestrator import sweep as sweeps
+    from orchestrator.layout import runs_root
+
+    if quiet:
+        console.be_quiet()
+    _check_executor(executor)
+    made, hardware = _plan(request, gpus)
+    directory = sweeps.place(made, runs_root(), fresh)
+    for note in made.notes:
+        console.say(f"note: {note}")
+    console.say(f"{made.name}: {len(made.trials)} trials in {directory.shown()}")
+    outcome = sweeps.run(
+        made,
+        directory,
+        hardware,
+        executor=executor,
+        cohort_size=cohort,
+        command=sys.argv[1:],
+        notify=console.say,
+    )
+    return _close(outcome)
+
+
+def _plan(request: Request, gpus: int | None) -> tuple[Plan, Hardware]:
+    from orchestrator.hardware import detect
+    from orchestrator.plan import make_plan
+
+    hardware = detect().limited_to(gpus)
+    return make_plan(request, hardware), hardware
+
+
+def _close(outcome: Outcome) -> int:
+    """Say how it ended and name the next command."""
+    from orchestrator.errors import Exit
+
+    shown = outcome.directory.shown()
+    done = sum(not trial.pending for trial in outcome.trials)
+    if outcome.exit_code is Exit.INTERRUPTED:
+        console.say(f"stopped: {done} of {len(outcome.trials)} trials ended")
+        console.say(f"next: arbiter resume {shown}")
+        return outcome.exit_code
+    if not outcome.trained:
+        console.say("nothing to train: every trial had ended before")
+    failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
+    if failed:
+        console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
+    console.say(f"leaderboard: {shown}/leaderboard.html")
+    console.say(f"next: arbiter leaderboard {shown}")
+    return outcome.exit_code
+
+
+def _check_executor(name: str) -> None:
+    if name not in EXECUTOR_NAMES:
+        raise UsageError(
+            Problem(
+                f"no executor {name!r}{nearest(name, EXECUTOR_NAMES)}",
+                "--executor",
+                f"one of {', '.join(EXECUTOR_NAMES)}",
+            )
+        )

@@ -1,0 +1,104 @@
+"""Which trials share a process, and what they get of the machine.
+
+A cohort is one unit of scheduling: one Ray Tune trial. Short trials share one, so that the
+price of starting it is paid once; long ones are alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from orchestrator.ledger import TrialRecord
+from trainer.config import TierConfig
+
+WORTH_STARTING_S = 20.0
+"""Seconds of training that make the start of a cohort (about 0.1 to 3 s) a small matter."""
+
+LONGEST_COHORT = 64
+STEP_OVERHEAD_S = 0.002
+CPU_FLOPS, GPU_FLOPS = 2e10, 1e14
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one cohort gets: CPU cores, and GPUs (a fraction of one, or whole ones)."""
+
+    cpus: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trials that train together in one process.
+
+    Args:
+        id: For people and for Ray's trial names.
+        trial_ids: In the order of the plan.
+        share: What they get of the machine, together.
+    """
+
+    id: str
+    trial_ids: tuple[str, ...]
+    share: Share
+
+
+def share_of(trial: TrialRecord) -> Share:
+    """Return what a trial's tier asks for."""
+    tier = TierConfig.model_validate(trial.config["tier"])
+    return Share(tier.cpus, tier.gpus if tier.device == "cuda" else 0.0)
+
+
+def predicted_s(trial: TrialRecord) -> float:
+    """Guess a trial's seconds, good enough to size cohorts by: operations plus step overhead."""
+    rate = GPU_FLOPS if trial.config["tier"]["device"] == "cuda" else CPU_FLOPS
+    return trial.flops / rate + int(trial.config["training"]["steps"]) * STEP_OVERHEAD_S
+
+
+def pack(trials: Sequence[TrialRecord], workers: int, size: int | None = None) -> list[Cohort]:
+    """Cut trials into cohorts, in the order of the plan.
+
+    Neighbours with the same share go together until they are worth a start, but each worker
+    gets at least three cohorts where there are enough trials: the last ones then end at about
+    the same time.
+
+    Args:
+        trials: What is left to do.
+        workers: Cohorts that can run at once, at least 1.
+        size: Trials per cohort, instead of the rule.
+    """
+    cohorts: list[Cohort] = []
+    for share, group in groupby(trials, key=share_of):
+        same = list(group)
+        longest = max(predicted_s(trial) for trial in same)
+        fits = max(1, math.floor(WORTH_STARTING_S / max(longest, 1e-6)))
+        fair = max(1, math.ceil(len(same) / (3 * workers)))
+        n = size if size is not None else min(fits, fair, LONGEST_COHORT)
+        for first in range(0, len(same), n):
+            ids = tuple(trial.id for trial in same[first : first + n])
+            cohorts.append(Cohort(f"cohort-{len(cohorts):04d}", ids, share))
+    return cohorts
+
+
+class CohortQueue:
+    """The cohorts that wait, in order. One thread asks."""
+
+    def __init__(self, cohorts: Sequence[Cohort]) -> None:
+        self._waiting = deque(cohorts)
+        self._made = len(cohorts)
+
+    def next(self) -> Cohort | None:
+        """Return the next cohort, or None while none waits."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def split(self, cohort: Cohort, trial_ids: Sequence[str]) -> None:
+        """Put back what is left of a cohort whose process died, each trial alone.
+
+        One of them may be what kills the process; alone it harms no other.
+        """
+        for trial_id in trial_ids:
+            self._waiting.append(Cohort(f"cohort-{self._made:04d}", (trial_id,), cohort.share))
+            self._made += 1

@@ -1,0 +1,61 @@
+"""Who runs the cohorts. The contract; `inline.py` is the reference.
+
+An executor takes cohorts from a queue, trains each through `trainer.fit` under a referee and
+returns when the queue is empty or somebody asked to stop. It must keep these promises, which
+the suite in `tests/contracts/executors.py` tests:
+
+- every trial of the queue ends in the ledger, unless the sweep was asked to stop;
+- a member that fails harms no other, in its cohort or outside;
+- the same trials give the same rows, bit for bit, under any executor on the same machine;
+- once `interrupted` is true, no further cohort starts and running members are checkpointed.
+
+An executor is one file and one line in `EXECUTORS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.cohort import CohortQueue
+from orchestrator.hardware import Hardware
+from orchestrator.layout import RunDirectory
+
+EXECUTORS = {
+    "inline": "orchestrator.executors.inline.InlineExecutor",
+    "ray_tune": "orchestrator.executors.ray_tune.RayTuneExecutor",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an executor is given.
+
+    Args:
+        directory: The sweep's; its ledger holds the configs.
+        queue: Cohorts to run.
+        hardware: What may be used.
+        interrupted: True once the sweep was asked to stop. Workers in other processes look for
+            `directory.stop_file` instead, which the asker makes.
+    """
+
+    directory: RunDirectory
+    queue: CohortQueue
+    hardware: Hardware
+    interrupted: Callable[[], bool]
+
+
+class Executor(Protocol):
+    """Runs the cohorts of a job."""
+
+    def run(self, job: Job) -> None:
+        """Return when every cohort has ended, or the job was interrupted."""
+
+
+def make_executor(name: str) -> Executor:
+    """Return an executor by its name in `EXECUTORS`."""
+    module, _, attribute = EXECUTORS[name].rpartition(".")
+    executor: Executor = getattr(importlib.import_module(module), attribute)()
+    return executor

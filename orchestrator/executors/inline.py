@@ -1,0 +1,25 @@
+"""The reference executor: one cohort after the other, in this process."""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.executors import Job
+from orchestrator.referee import Referee
+
+
+class InlineExecutor:
+    """Implements `orchestrator.executors.Executor`."""
+
+    def run(self, job: Job) -> None:
+        """Train every cohort in turn."""
+        from trainer import fit
+
+        referee = Referee(job.directory.ledger, job.directory.path / "trials")
+        try:
+            while not job.interrupted() and (cohort := job.queue.next()) is not None:
+                members = referee.members(cohort.trial_ids)
+                referee.placed(cohort.id, cohort.trial_ids, f"process {os.getpid()}")
+                fit(members, referee, interrupted=job.interrupted)
+        finally:
+            referee.close()

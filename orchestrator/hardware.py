@@ -1,0 +1,76 @@
+"""What this machine has, and whether a trial fits on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from orchestrator.errors import Problem, UsageError
+from trainer.config import TierConfig
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The devices a sweep may use.
+
+    Args:
+        cpus: Cores this process may run on.
+        gpus: Memory of each GPU in GiB.
+    """
+
+    cpus: int
+    gpus: tuple[float, ...] = ()
+
+    def limited_to(self, gpus: int | None) -> Hardware:
+        """Return the part that `--gpus N` asks for; all of it where nothing was asked.
+
+        Raises:
+            UsageError: There are fewer.
+        """
+        if gpus is None:
+            return self
+        if gpus < 0 or gpus > len(self.gpus):
+            has = f"{len(self.gpus)} GPU{'' if len(self.gpus) == 1 else 's'}"
+            hint = "--gpus 0 trains on the CPU"
+            if self.gpus:
+                hint = f"--gpus {len(self.gpus)} uses all there are; {hint}"
+            raise UsageError(Problem(f"asked for {gpus}, this machine has {has}", "--gpus", hint))
+        return Hardware(self.cpus, self.gpus[:gpus])
+
+    def best_tier(self) -> str:
+        """Return the tier for the smallest GPU there is, or `cpu`."""
+        if not self.gpus:
+            return "cpu"
+        smallest = min(self.gpus)
+        if smallest >= 75:  # an "80 GB" card reports a little less
+            return "datacenter"
+        return "high_vram" if smallest >= 11 else "low_vram"
+
+    def refuse(self, tier: TierConfig) -> str | None:
+        """Return why a trial under `tier` cannot run here, or None."""
+        if tier.device == "cuda" and not self.gpus:
+            return f"tier {tier.name} needs a GPU: none is in use here"
+        if tier.device == "cuda" and tier.gpus > len(self.gpus):
+            return f"tier.gpus {tier.gpus:g} is more than the {len(self.gpus)} in use"
+        if tier.cpus > self.cpus:
+            return f"tier.cpus {tier.cpus} is more than the {self.cpus} cores here"
+        return None
+
+
+def detect() -> Hardware:
+    """Look at this machine, without loading torch."""
+    return Hardware(len(os.sched_getaffinity(0)), _gpu_memory_gib())
+
+
+def _gpu_memory_gib() -> tuple[float, ...]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()  # no driver: no GPU that torch could use
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(pynvml.nvmlDeviceGetMemoryInfo(h).total / 2**30 for h in handles)
+    finally:
+        pynvml.nvmlShutdown()

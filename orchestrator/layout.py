@@ -1,0 +1,179 @@
+"""Where everything of a sweep lies, and who may write there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import LockedError, Problem, UsageError
+
+
+def runs_root() -> Path:
+    """Return the folder of all run directories: `$ARBITER_RUNS` or `./runs`, absolute."""
+    return Path(os.environ.get("ARBITER_RUNS") or "runs").absolute()
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths of one sweep.
+
+    Args:
+        path: `runs/<name>-<yyyymmdd-hhmmss>-<hash4>`, absolute.
+    """
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """The plan as it was made."""
+        return self.path / "plan.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The record of the sweep."""
+        return self.path / "ledger.db"
+
+    @property
+    def events(self) -> Path:
+        """What happened, one JSON object a line; derived from the ledger."""
+        return self.path / "events.jsonl"
+
+    @property
+    def provenance(self) -> Path:
+        """With what it was made: versions, machine, command."""
+        return self.path / "provenance.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """Exists once the sweep was asked to stop; every worker looks for it."""
+        return self.path / "stop"
+
+    @property
+    def scratch(self) -> Path:
+        """What the executor needs while it runs; removed at its end."""
+        return self.path / ".executor"
+
+    def trial(self, trial_id: str) -> Path:
+        """Folder of one trial: `config.yaml`, `checkpoints/`, `tb/`, `log.txt`."""
+        return self.path / "trials" / trial_id
+
+    def config(self, trial_id: str) -> Path:
+        """The resolved config of one trial."""
+        return self.trial(trial_id) / "config.yaml"
+
+    def shown(self) -> str:
+        """Return the path as a person would type it here."""
+        try:
+            return str(self.path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(self.path)
+
+    @contextlib.contextmanager
+    def locked(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[misc]
+        """Be the one writer.
+
+        The lock is the operating system's: it ends with the process that holds it.
+
+        Raises:
+            LockedError: Another process is.
+        """
+        lock = FileLock(self.path / "run.lock")
+        holder = self.path / "run.lock.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            who = "another process"
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                found = json.loads(holder.read_text())
+                who = f"process {found['pid']} on {found['host']}"
+            raise LockedError(
+                Problem(
+                    f"{who} writes to this sweep",
+                    self.shown(),
+                    f"arbiter status {self.shown()} shows how it goes",
+                )
+            ) from error
+        try:
+            write_whole(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:
+    """Return a directory that does not exist yet; nothing is written."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60] or "sweep"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return RunDirectory(root / f"{safe}-{stamp}-{plan_hash[:4]}")
+
+
+def find_same_sweep(root: Path, plan_hash: str) -> RunDirectory | None:
+    """Return the newest run directory of the same plan, or None."""
+    found = []
+    for path in root.glob(f"*-{plan_hash[:4]}"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if json.loads((path / "plan.json").read_text())["hash"] == plan_hash:
+                found.append(path)
+    return RunDirectory(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+
+
+def find_run(given: str | None) -> RunDirectory:
+    """Return the run directory of a path, of a name under the runs root, or the newest.
+
+    Raises:
+        UsageError: There is none.
+    """
+    root = runs_root()
+    if given is None:
+        ledgers = sorted(root.glob("*/ledger.db"), key=lambda path: path.stat().st_mtime)
+        if not ledgers:
+            raise UsageError(
+                Problem("no sweep yet", str(root), "arbiter sweep --strategy grid --scale smoke")
+            )
+        return RunDirectory(ledgers[-1].parent)
+    for path in (Path(given).absolute(), root / given):
+        if (path / "ledger.db").is_file():
+            return RunDirectory(path)
+    names = sorted(path.parent.name for path in root.glob("*/ledger.db"))
+    hint = f"there are {', '.join(names[-3:])}" if names else "arbiter sweep starts one"
+    raise UsageError(Problem(f"no sweep {given!r}: no ledger.db in it", str(root), hint))
+
+
+def check_writable(root: Path) -> None:
+    """Refuse a runs root that cannot be written to, without leaving anything there.
+
+    Raises:
+        UsageError: It is not a folder, or not writable.
+    """
+    nearest = root
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    reason = None
+    if not nearest.is_dir():
+        reason = f"{nearest} is not a folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = f"{nearest} is not writable"
+    elif os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        reason = f"{nearest} is on a read-only file system"
+    elif str(nearest) == "/proc" or str(nearest).startswith(("/proc/", "/sys/")):
+        reason = f"{nearest} belongs to the kernel"
+    if reason:
+        raise UsageError(
+            Problem(f"cannot write: {reason}", f"runs folder {root}", "ARBITER_RUNS=/a/folder")
+        )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file under another name and rename it: readers see all of it or none."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,123 @@
+"""Receives each report, writes it to the ledger, answers each member.
+
+A plain object in-process; the Ray executor wraps it in an actor. Rows are committed in
+batches: at the latest after `COMMIT_EVERY_S`, when somebody asks for `flush` (before each
+checkpoint), and with every start and end of a trial.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import LockedError, Problem
+from orchestrator.layout import write_whole
+from orchestrator.ledger import Ledger, State
+from trainer.config import RunConfig
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
+
+COMMIT_EVERY_S = 0.5
+LOCK_WAIT_S = 30.0
+MOST_DEATHS = 3
+"""Times a trial's process may die before the trial is called failed."""
+
+
+def snapshot(trial_id: str, config: RunConfig) -> str:
+    """Return the resolved config as YAML; `arbiter train --base-config` reads it back."""
+    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return f"# trial {trial_id}, resolved config\n{body}"
+
+
+class Referee:
+    """The one writer of a ledger. Implements `trainer.Reporter`.
+
+    Args:
+        path: The ledger.
+        trials_folder: Where the trials' folders are.
+
+    Raises:
+        LockedError: The referee of a dying driver did not let go in time.
+    """
+
+    def __init__(self, path: Path, trials_folder: Path) -> None:
+        self._lock = FileLock(path.with_suffix(".lock"))
+        try:
+            self._lock.acquire(timeout=LOCK_WAIT_S)
+        except Timeout as error:
+            raise LockedError(
+                Problem("an earlier referee still writes", str(path), "try again in a minute")
+            ) from error
+        self.ledger = Ledger.open(path)
+        self.trials_folder = trials_folder
+        self._pending: list[tuple[str, int, dict[str, float]]] = []
+        self._committed_at = time.monotonic()
+
+    def members(self, trial_ids: Sequence[str]) -> list[Member]:
+        """Return the members of a cohort that have not ended; their configs are snapshot."""
+        members = []
+        for trial_id in trial_ids:
+            record = self.ledger.trial(trial_id)
+            if record.state is not State.ENDED:
+                config = RunConfig.model_validate(record.config)
+                folder = self.trials_folder / trial_id
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(folder / "config.yaml", snapshot(trial_id, config))
+                members.append(Member(trial_id, config, folder))
+        return members
+
+    def placed(self, cohort_id: str, trial_ids: Sequence[str], where: str) -> None:
+        """Record on which process and devices a cohort trains."""
+        self.ledger.record("placed", f"{cohort_id} on {where}: {' '.join(trial_ids)}")
+
+    def started(self, member_id: str, step: int, note: str) -> None:
+        """Record that a member trains from `step`."""
+        self.flush()
+        self.ledger.started(member_id, step, note)
+
+    def row(self, member_id: str, step: int, metrics: dict[str, float]) -> Verdict:
+        """Take a row and say whether the member goes on."""
+        self._pending.append((member_id, step, metrics))
+        if time.monotonic() - self._committed_at >= COMMIT_EVERY_S:
+            self.flush()
+        return GO_ON
+
+    def flush(self) -> None:
+        """Return when every row so far is durable."""
+        if self._pending:
+            self.ledger.add_rows(self._pending)
+            self._pending = []
+        self._committed_at = time.monotonic()
+
+    def ended(self, result: FitResult) -> None:
+        """Record how a member ended."""
+        self.flush()
+        self.ledger.ended(result)
+
+    def died(self, trial_ids: Sequence[str], detail: str) -> list[str]:
+        """Take the death of a cohort's process; return the trials to run again.
+
+        A trial whose process died more than `MOST_DEATHS` times has failed.
+        """
+        self.flush()
+        again = []
+        for trial_id in trial_ids:
+            record = self.ledger.trial(trial_id)
+            if record.state is State.ENDED:
+                continue
+            if record.deaths >= MOST_DEATHS:
+                text = f"its process died {record.deaths + 1} times; the last time: {detail}"
+                self.ledger.ended(FitResult(trial_id, Reason.FAILED, text, record.step, 0.0))
+            else:
+                again.append(trial_id)
+        self.ledger.requeue(again, "died", detail)
+        return again
+
+    def close(self) -> None:
+        """Commit what is pending and let go of the ledger."""
+        self.flush()
+        self.ledger.close()
+        self._lock.release()

@@ -1,0 +1,56 @@
+"""The first signal asks a sweep to stop; the second ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from orchestrator.errors import Exit
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class StopRequest:
+    """True once a signal came. Use as a context manager in the main thread.
+
+    Args:
+        stop_file: Made at the first signal, for workers in other processes.
+        notify: Told what the first signal does.
+    """
+
+    def __init__(self, stop_file: Path, notify: Callable[[str], None]) -> None:
+        self.stop_file, self.notify = stop_file, notify
+        self._requested = threading.Event()
+        self._previous: dict[int, object] = {}
+
+    def __call__(self) -> bool:
+        """Return whether the sweep was asked to stop, by a signal or by the file."""
+        return self._requested.is_set() or self.stop_file.exists()
+
+    def __enter__(self) -> StopRequest:
+        self.stop_file.unlink(missing_ok=True)
+        self.install()
+        return self
+
+    def install(self) -> None:
+        """Take the signals over; again where a library has taken them since."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                previous = signal.signal(number, self._handle)
+                self._previous.setdefault(number, previous)
+
+    def __exit__(self, *exc: object) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._requested.is_set():
+            os._exit(Exit.SECOND_INTERRUPT if number == signal.SIGINT else 128 + number)
+        self._requested.set()
+        self.stop_file.touch()
+        name = signal.Signals(number).name
+        self.notify(f"{name}: writing checkpoints, then stopping; again to stop at once")

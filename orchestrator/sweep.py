@@ -1,0 +1,202 @@
+"""The life of a sweep: from plan to leaderboard, first start or resume.
+
+Both are one path. A sweep is made (`create`) and then carried on (`carry_on`): the trials
+that the ledger calls ended are left alone, the others start from their last valid checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.cohort import CohortQueue, pack
+from orchestrator.errors import Exit, Problem, UsageError
+from orchestrator.executors import Job, make_executor
+from orchestrator.hardware import Hardware
+from orchestrator.layout import (
+    RunDirectory,
+    check_writable,
+    find_same_sweep,
+    new_run_directory,
+    write_whole,
+)
+from orchestrator.leaderboard import build, write_leaderboard
+from orchestrator.ledger import Ledger, State, TrialRecord
+from orchestrator.objective import Objective
+from orchestrator.plan import Plan
+from orchestrator.provenance import provenance
+from orchestrator.signals import StopRequest
+from orchestrator.watch import Watch
+from trainer.config import TierConfig
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a sweep ended.
+
+    Args:
+        directory: Where everything is.
+        trials: As the ledger has them now.
+        trained: Trials that were started in this attempt.
+    """
+
+    directory: RunDirectory
+    trials: list[TrialRecord]
+    trained: int
+
+    @property
+    def exit_code(self) -> Exit:
+        """Return what the process says with its exit status."""
+        if any(trial.pending for trial in self.trials):
+            return Exit.INTERRUPTED
+        if any(trial.reason is not None and trial.reason.failure for trial in self.trials):
+            return Exit.FAILED_TRIALS
+        return Exit.OK
+
+
+def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
+    """Return where the plan's sweep is or will be; nothing is written.
+
+    The same plan goes on in the directory it has: what was trained is not trained again.
+
+    Args:
+        plan: What to do.
+        root: Folder of all run directories.
+        fresh: Start anew, even if the sweep exists.
+
+    Raises:
+        UsageError: The folder cannot be written to.
+    """
+    check_writable(root)
+    existing = None if fresh else find_same_sweep(root, plan.hash)
+    return existing or new_run_directory(root, plan.name, plan.hash)
+
+
+def create(plan: Plan, directory: RunDirectory, command: Sequence[str]) -> None:
+    """Write what a sweep is before anything runs. The caller holds the lock."""
+    records = [
+        TrialRecord(
+            id=trial.id,
+            position=trial.position,
+            point_id=trial.point_id,
+            seed=trial.seed,
+            changed=trial.changed,
+            config=trial.config.model_dump(mode="json"),
+            parameters=trial.parameters,
+            flops=trial.flops,
+        )
+        for trial in plan.trials
+    ]
+    sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
+    Ledger.create(directory.ledger, sweep, records)
+    write_whole(directory.provenance, provenance(command, plan.data_hashes))
+    write_whole(directory.plan, plan.to_json())
+
+
+def run(
+    plan: Plan,
+    directory: RunDirectory,
+    hardware: Hardware,
+    *,
+    executor: str,
+    cohort_size: int | None,
+    command: Sequence[str],
+    notify: Notify,
+) -> Outcome:
+    """Start the plan's sweep, or carry it on where it exists.
+
+    Raises:
+        LockedError: Another process writes to the directory.
+    """
+    directory.path.mkdir(parents=True, exist_ok=True)
+    with directory.locked():
+        if not directory.ledger.exists():
+            create(plan, directory, command)
+        return carry_on(
+            directory, hardware, executor=executor, cohort_size=cohort_size, notify=notify
+        )
+
+
+def resume(
+    directory: RunDirectory,
+    hardware: Hardware,
+    *,
+    executor: str,
+    cohort_size: int | None,
+    notify: Notify,
+) -> Outcome:
+    """Carry an interrupted sweep on from its ledger.
+
+    Raises:
+        LockedError: Another process writes to the directory.
+        UsageError: A trial does not fit on this machine.
+    """
+    with directory.locked():
+        return carry_on(
+            directory, hardware, executor=executor, cohort_size=cohort_size, notify=notify
+        )
+
+
+def carry_on(
+    directory: RunDirectory,
+    hardware: Hardware,
+    *,
+    executor: str,
+    cohort_size: int | None,
+    notify: Notify,
+) -> Outcome:
+    """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
+    with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
+        objective = Objective(**ledger.sweep()["objective"])
+        left = [trial for trial in ledger.trials() if trial.pending]
+        _check_fits(left, hardware)
+        begun = [t.id for t in left if t.state is not State.WAITING]
+        ledger.requeue(begun, "resumed", "")
+        attempts = {trial.id: trial.attempts for trial in ledger.trials()}
+    if left:
+        workers = _workers(left, hardware)
+        cohorts = pack(left, workers, cohort_size)
+        notify(
+            f"{len(left)} of {len(attempts)} trials to train in {len(cohorts)} cohorts,"
+            f" {workers} at a time ({executor})"
+        )
+        with (
+            StopRequest(directory.stop_file, notify) as stop,
+            Watch(directory, objective, notify),
+        ):
+            make_executor(executor).run(Job(directory, CohortQueue(cohorts), hardware, stop))
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        trials = ledger.trials()
+    publish(directory, trials, objective)
+    directory.stop_file.unlink(missing_ok=True)
+    shutil.rmtree(directory.scratch, ignore_errors=True)
+    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials))
+
+
+def publish(directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective) -> None:
+    """Write the leaderboard in all its formats."""
+    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+    write_leaderboard(directory.path, board)
+
+
+def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:
+    refusals: dict[str, Problem] = {}
+    for trial in trials:
+        refusal = hardware.refuse(TierConfig.model_validate(trial.config["tier"]))
+        if refusal is not None:
+            refusals.setdefault(refusal, Problem(f"trial {trial.id}: {refusal}"))
+    if refusals:
+        raise UsageError(*refusals.values())
+
+
+def _workers(trials: Sequence[TrialRecord], hardware: Hardware) -> int:
+    """Return how many cohorts the machine runs at once, by the first trial's share."""
+    tier = TierConfig.model_validate(trials[0].config["tier"])
+    if tier.device == "cuda":
+        return max(1, int(len(hardware.gpus) / tier.gpus))
+    return max(1, hardware.cpus // tier.cpus)

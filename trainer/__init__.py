@@ -1,0 +1,30 @@
+"""Train a cohort of models; know nothing of sweeps, Ray or Hydra.
+
+Read `loop.py` first: `fit`, top to bottom. `config.py` says what a run is, `tasks/` what
+is learned, `models/` what learns, `engines/` how a cohort computes.
+
+    from trainer import Member, RunConfig, fit
+    results = fit([Member("a", RunConfig(), Path("out"))], reporter)
+
+torch is imported with `fit`, not with the config.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainer.config import RunConfig
+from trainer.reporting import FitResult, Member, Reason, Reporter, Verdict
+
+if TYPE_CHECKING:
+    from trainer.loop import fit
+
+__all__ = ["FitResult", "Member", "Reason", "Reporter", "RunConfig", "Verdict", "fit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fit":
+        from trainer.loop import fit
+
+        return fit
+    raise AttributeError(f"module 'trainer' has no attribute {name!r}")

@@ -1,0 +1,189 @@
+"""Checkpoints: written whole or not at all, verified when read, old ones removed.
+
+    checkpoints/step-000000500/model.safetensors       the weights, an ordinary single model
+                              /optimizer.safetensors   the moments by parameter name
+                              /manifest.json           hashes, step, trial id, last rows
+
+A checkpoint is written under a temporary name, synced and renamed. The newest one whose
+hashes agree is used; a damaged one is set aside under `damaged-…` and never loaded. No random
+state is kept, because none exists between steps (`trainer.seeds`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainer.errors import InputError
+
+FORMAT = 1
+MODEL_FILE, OPTIMIZER_FILE, MANIFEST_FILE = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "manifest.json",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of one run after `step` optimizer steps.
+
+    Args:
+        trial_id: Whose it is; another trial's checkpoint is refused.
+        step: Optimizer steps done.
+        model: Tensors by parameter name.
+        optimizer: Tensors by `<moment>.<parameter>`.
+        extra: Plain values of the loop (grokking streaks, loss scaler, last evaluation).
+        rows: `[step, metrics]` since the checkpoint before: they are reported again on resume,
+            for a row may have been lost that this state already contains.
+    """
+
+    trial_id: str
+    step: int
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    extra: dict[str, Any] = field(default_factory=dict)
+    rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        directory: The `checkpoints` folder; made when the first one is written.
+        keep: Newest checkpoints kept.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self.directory, self.keep = directory, keep
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint; when this returns it survives a loss of power.
+
+        Raises:
+            OSError: The disk is full or not writable; no earlier checkpoint was touched.
+        """
+        target = self.directory / f"step-{checkpoint.step:09d}"
+        draft = self.directory / f".tmp-{target.name}-{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        try:
+            save_file(_contiguous(checkpoint.model), draft / MODEL_FILE)
+            save_file(_contiguous(checkpoint.optimizer), draft / OPTIMIZER_FILE)
+            files = {}
+            for name in (MODEL_FILE, OPTIMIZER_FILE):
+                files[name] = {"sha256": _sha256(draft / name), "size": (draft / name).stat().st_size}
+                _sync(draft / name)
+            manifest = {
+                "format": FORMAT,
+                "trial_id": checkpoint.trial_id,
+                "step": checkpoint.step,
+                "files": files,
+                "extra": checkpoint.extra,
+                "rows": checkpoint.rows,
+                "torch": torch.__version__,
+            }
+            body = json.dumps(manifest, allow_nan=False, sort_keys=True)
+            (draft / MANIFEST_FILE).write_text(
+                json.dumps({"manifest": body, "sha256": hashlib.sha256(body.encode()).hexdigest()})
+            )
+            _sync(draft / MANIFEST_FILE)
+            _sync(draft)
+            if target.exists():  # the same step again after a resume: the state is the same
+                shutil.rmtree(target)
+            draft.rename(target)
+            _sync(self.directory)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        self._retain()
+        return target
+
+    def load_newest(self, trial_id: str) -> tuple[Checkpoint | None, list[str]]:
+        """Return the newest valid checkpoint, or None, and a note for each one set aside.
+
+        Raises:
+            InputError: A checkpoint belongs to another trial: the folder was mixed up.
+        """
+        notes = []
+        for path in reversed(self._complete()):
+            try:
+                return self._read(path, trial_id), notes
+            except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+                if isinstance(error, InputError):
+                    raise
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+                notes.append(f"checkpoint {path.name} is damaged and was set aside: {error}")
+        return None, notes
+
+    def _read(self, path: Path, trial_id: str) -> Checkpoint:
+        manifest = read_manifest(path)
+        if manifest["trial_id"] != trial_id:
+            raise InputError(
+                f"{path} belongs to trial {manifest['trial_id']}: expected {trial_id}",
+                hint=f"move {path.parent} away; the trial then starts again",
+            )
+        for name, expected in manifest["files"].items():
+            if _sha256(path / name) != expected["sha256"]:
+                raise ValueError(f"{name} does not have the hash in its manifest")
+        return Checkpoint(
+            trial_id,
+            manifest["step"],
+            load_file(path / MODEL_FILE),
+            load_file(path / OPTIMIZER_FILE),
+            manifest["extra"],
+            [(step, metrics) for step, metrics in manifest["rows"]],
+        )
+
+    def _complete(self) -> list[Path]:
+        return sorted(self.directory.glob("step-*"))
+
+    def _retain(self) -> None:
+        for path in self._complete()[: -self.keep]:
+            shutil.rmtree(path, ignore_errors=True)
+        for draft in self.directory.glob(".tmp-*"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint folder.
+
+    Raises:
+        ValueError: It is damaged, or of a format this version does not know.
+        OSError: It is not there.
+    """
+    outer = json.loads((path / MANIFEST_FILE).read_text())
+    body = outer["manifest"]
+    if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
+        raise ValueError("the manifest does not have its own hash")
+    manifest: dict[str, Any] = json.loads(body)
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']}: this version reads {FORMAT}")
+    return manifest
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""What one training run is: every setting with its type, unit and range.
+
+Read the sections first, then `RunConfig`. Nothing here imports torch, so that a wrong
+setting is refused before anything heavy is loaded. Unknown keys are errors, numbers are
+finite, and a `bool` or a string is never taken for a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: closed, frozen, strict."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def _default(key: str, value: str) -> Callable[[Any], Any]:
+    """Name the variant of a section that does not name its own."""
+
+    def fill(section: Any) -> Any:
+        return {key: value} | section if isinstance(section, dict) else section
+
+    return fill
+
+
+class DecoderConfig(Section):
+    """A causal transformer, from wide and shallow to deep and narrow."""
+
+    kind: Literal["decoder"] = "decoder"
+    name: str | None = Field(None, description="label for reports; decides nothing")
+    dim: int = Field(128, ge=2, description="width of the residual stream")
+    n_layers: int = Field(4, ge=1)
+    n_heads: int = Field(4, ge=1, description="attention heads; divides dim")
+    vocab_size: int | None = Field(
+        None, ge=2, description="rows of the embedding; what a BPE tokenizer is trained to"
+    )
+    ffn: Literal["swiglu", "gelu", "relu"] = "swiglu"
+    ffn_dim: int | None = Field(None, ge=1, description="inner width; 4 x dim when not given")
+    norm_type: Literal["rmsnorm", "layernorm", "deepnorm", "none"] = Field(
+        "rmsnorm", description="rmsnorm and layernorm stand before each block, deepnorm after it"
+    )
+    position: Literal["rope", "learned"] = "rope"
+    rope_theta: float = Field(10_000.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    tie_embeddings: bool = Field(False, description="read-out shares the embedding's weights")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> DecoderConfig:
+        if self.dim % self.n_heads:
+            raise ValueError(
+                f"n_heads must divide dim: got n_heads {self.n_heads} and dim {self.dim}"
+            )
+        if self.position == "rope" and (self.dim // self.n_heads) % 2:
+            raise ValueError(
+                f"rope rotates pairs, so dim / n_heads must be even: got {self.dim} /"
+                f" {self.n_heads} = {self.dim // self.n_heads}"
+            )
+        return self
+
+    @property
+    def inner_dim(self) -> int:
+        """Width inside the feed-forward block."""
+        return self.ffn_dim if self.ffn_dim is not None else 4 * self.dim
+
+
+class QuadraticMLPConfig(Section):
+    """Two embeddings summed, squared, read out (Gromov 2023, arXiv 2301.02679)."""
+
+    kind: Literal["quadratic_mlp"] = "quadratic_mlp"
+    name: str | None = Field(None, description="label for reports; decides nothing")
+    dim: int = Field(128, ge=1, description="hidden width")
+
+
+ModelConfig = Annotated[
+    DecoderConfig | QuadraticMLPConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_default("kind", "decoder")),
+]
+
+
+class CorpusData(Section):
+    """Next-token prediction on a text, split by position."""
+
+    task: Literal["corpus"] = "corpus"
+    dataset_path: str = Field(
+        "kjv",
+        min_length=1,
+        description="`kjv` or `shakespeare` (they ship), or a UTF-8 file, plain or .xz",
+    )
+    tokenizer: Literal["byte", "char", "bpe"] = "byte"
+    tokenizer_path: str | None = Field(
+        None, description="a tokenizer.json to use instead of training a BPE"
+    )
+    train_frac: float = Field(0.9, gt=0, lt=1, description="leading share of the text")
+    val_frac: float = Field(0.05, gt=0, lt=1, description="share that follows; the rest is test")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> CorpusData:
+        if self.train_frac + self.val_frac > 1 + 1e-9:
+            raise ValueError(
+                "train_frac + val_frac must be at most 1:"
+                f" got {self.train_frac} + {self.val_frac} = {self.train_frac + self.val_frac:g}"
+            )
+        if self.tokenizer_path is not None and self.tokenizer != "bpe":
+            raise ValueError(
+                f'tokenizer_path needs tokenizer "bpe": got tokenizer "{self.tokenizer}"'
+            )
+        return self
+
+
+class ModularData(Section):
+    """All pairs (a, b) of a modular operation, a share of them for training."""
+
+    task: Literal["modular"] = "modular"
+    operation: Literal["add", "subtract", "multiply", "divide", "quadratic"] = Field(
+        "add", description="quadratic is x^2 + xy + y^2; divide leaves out b = 0"
+    )
+    p: int = Field(97, ge=3, le=4096, description="modulus")
+    train_frac: float = Field(0.5, gt=0, lt=1, description="share of the pairs trained on")
+
+    @model_validator(mode="after")
+    def _prime_for_division(self) -> ModularData:
+        if self.operation == "divide" and any(
+            self.p % k == 0 for k in range(2, int(self.p**0.5) + 1)
+        ):
+            raise ValueError(f"divide needs a prime modulus: got p {self.p}")
+        return self
+
+
+DataConfig = Annotated[
+    CorpusData | ModularData,
+    Field(discriminator="task"),
+    BeforeValidator(_default("task", "corpus")),
+]
+
+
+class TrainingConfig(Section):
+    """How the weights are learned."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and split")
+    steps: int = Field(1000, ge=1, description="optimizer steps; they shape the schedule")
+    batch_size: int | Literal["full"] = Field(
+        16, description="effective batch in sequences, at least 1; `full` is the whole train split"
+    )
+    seq_len: int | None = Field(None, ge=2, description="tokens a sequence (corpus: 256)")
+    learning_rate: float = Field(3e-4, gt=0, description="peak of the schedule")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(0, ge=0, description="linear rise from 0 to learning_rate")
+    final_lr_frac: float = Field(0.1, ge=0, le=1, description="end of the decay / learning_rate")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled, on matrices only")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    grad_clip: float | None = Field(1.0, gt=0, description="largest global gradient norm")
+    eval_interval: int = Field(250, ge=1, description="steps between evaluations")
+    eval_tokens: int | None = Field(
+        65_536, ge=1, description="held-out tokens an evaluation reads; none given: all"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingConfig:
+        if isinstance(self.batch_size, int) and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1: got {self.batch_size}")
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                "warmup_steps must not exceed steps:"
+                f" got warmup_steps {self.warmup_steps} and steps {self.steps}"
+            )
+        return self
+
+
+class CheckpointConfig(Section):
+    """What is kept on disk of a run."""
+
+    enable: bool = Field(True, description="off: a run that is interrupted starts again")
+    interval: int = Field(500, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, description="newest checkpoints kept")
+
+
+class LoggingConfig(Section):
+    """What a run tells while it trains."""
+
+    log_interval: int = Field(10, ge=1, description="steps between rows")
+    enable_tensorboard: bool = True
+    track_grad_norms: bool = False
+    track_weight_norms: bool = False
+
+
+class LimitsConfig(Section):
+    """What ends a run early, with a checkpoint and a reason. Never moves its schedule."""
+
+    wall_clock_minutes: float | None = Field(None, gt=0, description="of one attempt")
+    max_gpu_memory_gib: float | None = Field(None, gt=0)
+    max_host_memory_gib: float | None = Field(None, gt=0)
+    stop_after_steps: int | None = Field(None, ge=1)
+    stop_when_generalised: bool = Field(
+        False, description="finish once validation accuracy holds its threshold (grokking.py)"
+    )
+
+
+class TierConfig(Section):
+    """How a run is executed on a class of hardware. Never what is learned."""
+
+    name: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
+    micro_batch: int | None = Field(None, ge=1, description="sequences a pass; none: all at once")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    attention: Literal["auto", "flash", "efficient", "math"] = "auto"
+    activation_checkpointing: bool = False
+    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, a trial gets")
+    gpus: float = Field(1.0, gt=0, description="share of a GPU, or whole GPUs, a cuda trial gets")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> TierConfig:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(
+                f"gpus is a share of one GPU or a whole number: got {self.gpus:g},"
+                f" expected at most 1, or {int(self.gpus)} or {int(self.gpus) + 1}"
+            )
+        return self
+
+
+class RunConfig(Section):
+    """Everything that decides one run, and how it is executed and watched.
+
+    `model`, `data` and `training` decide the result and make the trial id
+    (`trainer.identity`); the other sections do not.
+    """
+
+    model: ModelConfig = Field(default_factory=DecoderConfig)
+    data: DataConfig = Field(default_factory=CorpusData)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    tier: TierConfig = Field(default_factory=TierConfig)
+
+    @model_validator(mode="after")
+    def _task_can_honour(self) -> RunConfig:
+        """Refuse a setting that the task or the model would have to ignore."""
+        if self.data.task == "modular":
+            if self.training.seq_len is not None:
+                raise ValueError(
+                    "training.seq_len has no effect on task modular (a pair is one sequence):"
+                    f" got {self.training.seq_len}; leave it out"
+                )
+            if isinstance(self.model, DecoderConfig) and self.model.vocab_size is not None:
+                raise ValueError(
+                    f"model.vocab_size follows from data.p on task modular:"
+                    f" got {self.model.vocab_size}; leave it out"
+                )
+        if isinstance(self.data, CorpusData):
+            if not isinstance(self.model, DecoderConfig):
+                raise ValueError(
+                    f'model.kind "{self.model.kind}" reads pairs: task corpus needs "decoder"'
+                )
+            if self.training.batch_size == "full":
+                raise ValueError('training.batch_size "full" needs task modular; give a number')
+            if (
+                self.data.tokenizer == "bpe"
+                and self.model.vocab_size is None
+                and self.data.tokenizer_path is None
+            ):
+                raise ValueError(
+                    "model.vocab_size is what the bpe tokenizer is trained to: got none,"
+                    " expected a number of at least 257"
+                )
+            if self.limits.stop_when_generalised:
+                raise ValueError(
+                    "limits.stop_when_generalised needs an accuracy that saturates: task corpus"
+                    " has none; leave it out"
+                )
+        return self
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens one training sequence holds: the inputs, without the shifted target."""
+        if self.data.task == "modular":
+            return 3
+        return self.training.seq_len if self.training.seq_len is not None else 256

@@ -1,0 +1,57 @@
+"""Which settings decide a result, and the trial id made of them.
+
+The id is a hash over the canonical form of `model`, `data` and `training`, the content of
+the data and the version of the code that trains. Tier, limits, checkpoints and logging are
+left out: they say how a run is executed or watched, so the same trial keeps its id on
+another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from trainer.config import RunConfig
+
+CODE_VERSION = 1
+"""Raised by hand whenever the same config would learn something else.
+
+`tests/test_trainer_golden.py` holds short loss curves; it fails when this was forgotten.
+"""
+
+LABELS = {"model": {"name"}}
+"""Fields of the deciding sections that are labels only."""
+
+
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that decide the result, section by section."""
+    return config.model_dump(
+        mode="json", include={"model", "data", "training"}, exclude=LABELS
+    )
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 of a plain value in canonical JSON: sorted keys, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def trial_id(config: RunConfig, data_hash: str) -> str:
+    """Return the 10 hex digits that name the trial.
+
+    Args:
+        config: The run config. `1e-3` and `0.001`, or another key order, give the same id.
+        data_hash: Hash of the data's content, from `trainer.tasks.data_hash`; a path would
+            differ between machines.
+    """
+    settings = deciding_settings(config)
+    for key in ("dataset_path", "tokenizer_path"):
+        settings["data"].pop(key, None)
+    return fingerprint({"settings": settings, "data": data_hash, "code": CODE_VERSION})[:10]
+
+
+def point_id(config: RunConfig, data_hash: str) -> str:
+    """Return the id shared by all seeds of one point of the space."""
+    training = config.training.model_copy(update={"seed": 0})
+    return trial_id(config.model_copy(update={"training": training}), data_hash)

@@ -1,0 +1,305 @@
+"""Train a cohort: steps, evaluation, rows, checkpoints, limits. Read `fit`, then `_Run`.
+
+One turn takes a group of members from one event to the next: a row that is due, an
+evaluation, a checkpoint, a limit. Events lie at fixed steps, so where a run was interrupted
+leaves no trace in what it reports afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from trainer.board import TensorBoard
+from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.engines import Advance, Engine, State, make_engine
+from trainer.errors import InputError
+from trainer.grokking import GrokkingTracker
+from trainer.limits import Limits, peak_gpu_gib
+from trainer.reporting import FitResult, Member, Reason, Reporter
+from trainer.schedule import learning_rate
+from trainer.tasks import Task, build_task
+
+LOCK_WAIT_S = 30.0
+"""How long a member waits for a dying process that still holds its directory."""
+
+
+def fit(
+    cohort: Sequence[Member],
+    reporter: Reporter,
+    *,
+    engine: str = "solo",
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[FitResult]:
+    """Train every member of a cohort to its end, resuming where a checkpoint is found.
+
+    A member that fails, diverges or reaches a limit ends alone; its neighbours go on.
+
+    Args:
+        cohort: Members with different ids and directories.
+        reporter: Receives starts, rows and ends; answers rows with verdicts.
+        engine: A name in `trainer.engines.ENGINES`.
+        interrupted: Polled before each step; once true, every member is checkpointed and
+            ends as interrupted.
+
+    Returns:
+        One result per member, in the order of `cohort`.
+    """
+    torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
+    computer = make_engine(engine)
+    runs = {member.id: _Run(member, computer, reporter, interrupted) for member in cohort}
+    for run in runs.values():
+        run.start()
+    while live := [run.id for run in runs.values() if run.result is None]:
+        for keys in computer.turns(live):
+            group = [runs[key] for key in keys]
+            for run in group:
+                run.watch.start(share=1 / len(group))
+            advances = computer.advance(
+                keys,
+                [run.step for run in group],
+                min(run.steps_to_event() for run in group),
+                lambda key, step: runs[key].may_step(step),
+            )
+            for run in group:
+                run.watch.stop()
+            for run, advance in zip(group, advances, strict=True):
+                run.settle(advance)
+    results = [run.result for run in runs.values()]
+    return [result for result in results if result is not None]
+
+
+class _Run:
+    """One member on its way: what it has done, and what is due."""
+
+    def __init__(
+        self,
+        member: Member,
+        engine: Engine,
+        reporter: Reporter,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self.id, self.config, self.directory = member.id, member.config, member.directory
+        self.engine, self.reporter = engine, reporter
+        self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
+        self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
+        self.lock = FileLock(self.directory / ".lock")
+        self.tracker = GrokkingTracker()
+        self.task: Task | None = None
+        self.board: TensorBoard | None = None
+        self.result: FitResult | None = None
+        self.step = 0
+        self.saved_step: int | None = None
+        self.watch = _Stopwatch()
+        self.unsaved_rows: list[tuple[int, dict[str, float]]] = []
+        self.last_evaluation: dict[str, float] = {}
+        self.steps_since_row, self.seconds_since_row = 0, 0.0
+
+    def start(self) -> None:
+        """Load the data, build the model, and go back to the newest valid checkpoint."""
+        with self.watch:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self.lock.acquire(timeout=LOCK_WAIT_S)
+                self.task = build_task(self.config)
+                self.engine.add(self.id, self.config, self.task)
+                note = self._restore()
+                self.board = TensorBoard(
+                    self.directory / "tb", self.config.logging.enable_tensorboard, self.step
+                )
+                self.reporter.started(self.id, self.step, note)
+                for step, metrics in self.unsaved_rows:
+                    self.reporter.row(self.id, step, metrics)
+                self.unsaved_rows = []
+                if (detail := self._complete()) is not None:
+                    self._finish(detail)
+            except Timeout:
+                self._end(Reason.FAILED, f"another process trains in {self.directory}")
+            except Exception as error:
+                self._fail(error)
+
+    def _restore(self) -> str:
+        """Put back the newest valid checkpoint; return a note on what was found."""
+        checkpoint, notes = self.store.load_newest(self.id)
+        if checkpoint is None:
+            return "; ".join([*notes, "starts again from step 0"]) if notes else ""
+        engine_extra = checkpoint.extra["engine"]
+        self.engine.restore(self.id, State(checkpoint.model, checkpoint.optimizer, engine_extra))
+        self.tracker.restore(checkpoint.extra["grokking"])
+        self.last_evaluation = checkpoint.extra["last_evaluation"]
+        self.step = self.saved_step = checkpoint.step
+        self.unsaved_rows = checkpoint.rows
+        return "; ".join([*notes, f"resumes at step {self.step}"])
+
+    def steps_to_event(self) -> int:
+        """Return how many steps lie before the next row, evaluation, checkpoint or the end."""
+        intervals = [self.config.logging.log_interval, self.config.training.eval_interval]
+        if self.config.checkpoint.enable:
+            intervals.append(self.config.checkpoint.interval)
+        due = [interval - self.step % interval for interval in intervals]
+        return min(*due, self.config.training.steps - self.step)
+
+    def may_step(self, step: int) -> bool:
+        """Ask the limits between two steps."""
+        return self.limits.reached(step, self.watch.seconds) is None
+
+    def settle(self, advance: Advance) -> None:
+        """Take what a turn did, and do what is due at the step it ended on."""
+        self.steps_since_row += advance.steps
+        self.seconds_since_row += self.watch.lap_s
+        with self.watch:
+            try:
+                self._settle(advance)
+            except Exception as error:
+                self._fail(error)
+
+    def _settle(self, advance: Advance) -> None:
+        first, self.step = self.step, self.step + advance.steps
+        wrong = (~torch.isfinite(advance.losses)).nonzero()
+        if len(wrong):
+            self.step = first + int(wrong[0]) + 1
+            value = float(advance.losses[int(wrong[0])])
+            self._end(Reason.DIVERGED, f"training loss is {value} at step {self.step}")
+            return
+        if advance.error is not None:
+            raise advance.error
+        verdict = None
+        if advance.steps and (row := self._row(advance)):
+            self.unsaved_rows.append((self.step, row))
+            if bad := [name for name, value in row.items() if not math.isfinite(value)]:
+                self._end(Reason.DIVERGED, f"{bad[0]} is {row[bad[0]]} at step {self.step}")
+                return
+            verdict = self.reporter.row(self.id, self.step, row)
+            if self.board is not None:
+                self.board.row(self.step, row)
+        checkpoint = self.config.checkpoint
+        if checkpoint.enable and advance.steps and self.step % checkpoint.interval == 0:
+            self._save()
+        if (detail := self._complete()) is not None:
+            self._finish(detail)
+        elif verdict is not None and verdict.stop is not None:
+            self._end(verdict.stop, verdict.detail)
+        elif (limit := self.limits.reached(self.step, self.watch.seconds)) is not None:
+            self._end(*limit)
+
+    def _complete(self) -> str | None:
+        """Return a detail once nothing is left to learn, else None."""
+        generalised = self.tracker.generalised.reached_step
+        if self.config.limits.stop_when_generalised and generalised is not None:
+            return f"generalised at step {generalised}"
+        return "" if self.step >= self.config.training.steps else None
+
+    def _row(self, advance: Advance) -> dict[str, float]:
+        """Return the metrics that are due at this step; empty where none are."""
+        training, logging, step = self.config.training, self.config.logging, self.step
+        last = step == training.steps
+        evaluates = step % training.eval_interval == 0 or last
+        if not (evaluates or step % logging.log_interval == 0):
+            return {}
+        assert self.task is not None
+        row = {
+            "train/loss": float(advance.losses[-1]),
+            "optim/learning_rate": learning_rate(training, step - 1),
+        }
+        if logging.track_grad_norms:
+            row["optim/grad_norm"] = advance.grad_norm
+        if logging.track_weight_norms:
+            row["optim/weight_norm"] = self.engine.weight_norm(self.id)
+        tokens = self.steps_since_row * self.task.tokens_per_step
+        row["perf/tokens_per_s"] = tokens / max(self.seconds_since_row, 1e-9)
+        self.steps_since_row, self.seconds_since_row = 0, 0.0
+        if evaluates:
+            row |= self._evaluate()
+        if self.config.tier.device == "cuda":
+            row["mem/peak_gib"] = peak_gpu_gib("cuda")
+        return row
+
+    def _evaluate(self) -> dict[str, float]:
+        metrics = self.engine.evaluate(self.id, "val")
+        if self.config.data.task == "modular":
+            metrics["train/accuracy"] = self.engine.evaluate(self.id, "train")["train/accuracy"]
+            metrics |= self.tracker.update(self.step, metrics)
+        self.last_evaluation = metrics
+        return metrics
+
+    def _save(self) -> None:
+        """Publish a checkpoint of this step, once every row before it is durable."""
+        if self.saved_step == self.step:
+            return
+        self.reporter.flush()
+        state = self.engine.export(self.id)
+        extra: dict[str, Any] = {
+            "engine": state.extra,
+            "grokking": self.tracker.state(),
+            "last_evaluation": self.last_evaluation,
+        }
+        rows = self.unsaved_rows
+        self.store.save(Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows))
+        self.saved_step, self.unsaved_rows = self.step, []
+
+    def _finish(self, detail: str) -> None:
+        """Judge the finished model on the test split, keep it, and end."""
+        assert self.task is not None
+        final = dict(self.last_evaluation)
+        final |= self.engine.evaluate(self.id, "test")
+        final |= self.task.baselines()
+        self._end(Reason.FINISHED, detail, final)
+
+    def _fail(self, error: Exception) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "log.txt").open("a") as log:
+            log.write("".join(traceback.format_exception(error)))
+        out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+        hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
+        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        self._end(
+            Reason.OUT_OF_MEMORY if out_of_memory else Reason.FAILED, f"{name}{error}{hint}"
+        )
+
+    def _end(self, reason: Reason, detail: str, final: dict[str, float] | None = None) -> None:
+        """Leave a checkpoint where the state is sound, say how it ended, free the memory."""
+        if self.config.checkpoint.enable and not reason.failure:
+            self._save()
+        self.engine.remove(self.id)
+        if self.board is not None:
+            self.board.close()
+        final = dict(self.last_evaluation) if final is None else final
+        self.result = FitResult(self.id, reason, detail, self.step, self.watch.seconds, final)
+        self.reporter.flush()
+        self.reporter.ended(self.result)
+        self.lock.release()
+
+
+class _Stopwatch:
+    """Seconds spent on one member; a turn shared by n members counts 1/n for each."""
+
+    def __init__(self) -> None:
+        self._total_s, self.lap_s, self._share = 0.0, 0.0, 1.0
+        self._began: float | None = None
+
+    def start(self, share: float = 1.0) -> None:
+        self._share, self._began = share, time.perf_counter()
+
+    def stop(self) -> None:
+        self.lap_s = self._running_s()
+        self._total_s += self.lap_s
+        self._began = None
+
+    @property
+    def seconds(self) -> float:
+        return self._total_s + self._running_s()
+
+    def _running_s(self) -> float:
+        return 0.0 if self._began is None else self._share * (time.perf_counter() - self._began)
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

@@ -1,0 +1,27 @@
+"""What learns: `build_model` makes the network of a config, weights drawn from its seed.
+
+A model is one file and one entry in `build_model`. Layers are rank-agnostic: they index from
+the right, so that one `forward` serves (batch, …) and (member, batch, …).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from trainer.config import DecoderConfig, RunConfig
+from trainer.models.decoder import Decoder
+from trainer.models.quadratic import QuadraticMLP
+from trainer.seeds import Stream, torch_generator
+
+
+def build_model(config: RunConfig, vocab_size: int) -> torch.nn.Module:
+    """Build the model on the CPU, so that every device starts from the same weights.
+
+    Args:
+        config: The run config.
+        vocab_size: Input symbols and logits, from the task.
+    """
+    draw = torch_generator(config.training.seed, Stream.INIT)
+    if isinstance(config.model, DecoderConfig):
+        return Decoder(config.model, config.tier, vocab_size, config.seq_len, draw)
+    return QuadraticMLP(config.model, vocab_size, draw)

@@ -1,0 +1,42 @@
+"""Every random number of a run, as a function of (seed, stream, position).
+
+No generator lives from one step to the next, so a resumed run needs no sampler state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Stream(IntEnum):
+    """What a random number is for; streams of one seed are independent."""
+
+    INIT = 1  # initial weights
+    SPLIT = 2  # which examples are held out
+    ORDER = 3  # what a batch holds
+    DROPOUT = 4  # which units are dropped
+
+
+def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:
+    """Return NumPy's counter-based generator for one position of one stream."""
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, position]))
+
+
+def torch_seed(seed: int, stream: Stream, *position: int) -> int:
+    """Return a 63-bit seed for torch, well mixed from its arguments."""
+    text = ",".join(str(int(x)) for x in (seed, stream, *position))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def torch_generator(seed: int, stream: Stream, *position: int) -> torch.Generator:
+    """Return a CPU generator for torch."""
+    import torch
+
+    return torch.Generator().manual_seed(torch_seed(seed, stream, *position))

@@ -1,0 +1,73 @@
+"""What is learned: a `Task` gives batches, a loss and metrics.
+
+A task is one file (or package) and one line in `TASKS`. Read `modular.py` first. Nothing
+here imports torch until a task is built, so that plans can hash data without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.config import RunConfig
+
+    Model = torch.nn.Module
+
+TASKS = {
+    "corpus": "trainer.tasks.corpus",
+    "modular": "trainer.tasks.modular",
+}
+"""Task name (`data.task`) to the module that defines `data_hash`, `vocab_size` and `build`."""
+
+
+class Task(Protocol):
+    """One member's view of its data. Data order is a function of (seed, step) alone.
+
+    Attributes:
+        vocab_size: Number of distinct input symbols, and of logits per position.
+        batch_size: Effective batch in sequences.
+        tokens_per_step: Tokens that one optimizer step learns from.
+    """
+
+    vocab_size: int
+    batch_size: int
+    tokens_per_step: int
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs (batch, time) and targets (batch, …) of optimizer step `step`, from 0."""
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss in nats, shape (), of logits (batch, time, vocab) in fp32."""
+
+    def evaluate(self, model: Model, split: str, device: str) -> dict[str, float]:
+        """Return the metrics of `split` ("train", "val", "test"); {} where it is empty."""
+
+    def baselines(self) -> dict[str, float]:
+        """Return what a model that learned nothing would reach, by metric name."""
+
+
+def data_hash(config: RunConfig) -> str:
+    """Return the SHA-256 of the data that `config` trains on; its path does not matter.
+
+    Raises:
+        InputError: A file is missing or is not what the task reads.
+    """
+    return str(_module(config).data_hash(config))
+
+
+def vocab_size(config: RunConfig) -> int:
+    """Return the number of symbols of the task without building it."""
+    return int(_module(config).vocab_size(config))
+
+
+def build_task(config: RunConfig) -> Task:
+    """Build the task of `config`; data shared by several members is loaded once a process."""
+    task: Task = _module(config).build(config)
+    return task
+
+
+def _module(config: RunConfig) -> Any:
+    return importlib.import_module(TASKS[config.data.task])

@@ -1,0 +1,125 @@
+"""Modular arithmetic: learn a table of a ∘ b (mod p) from a share of its entries.
+
+The pairs are shuffled once by the seed: `train_frac` of them are trained on, the rest is
+halved into validation and test. Set-ups: Power et al. 2022 (arXiv 2201.02177), Nanda et
+al. 2023 (arXiv 2301.05217), Gromov 2023 (arXiv 2301.02679).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainer.config import ModularData, RunConfig
+from trainer.errors import InputError
+from trainer.identity import fingerprint
+from trainer.seeds import Stream, generator
+
+if TYPE_CHECKING:
+    import torch
+
+
+def data_hash(config: RunConfig) -> str:
+    """Return a constant: the table follows from the settings."""
+    return fingerprint("modular")
+
+
+def vocab_size(config: RunConfig) -> int:
+    """Return p numbers and the sign "="."""
+    assert isinstance(config.data, ModularData)
+    return config.data.p + 1
+
+
+def build(config: RunConfig) -> ModularTask:
+    """Build the task."""
+    return ModularTask(config)
+
+
+def table(operation: str, p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs (n, 2) and their results (n,), in row order of (a, b)."""
+    a, b = (grid.reshape(-1) for grid in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
+    if operation == "divide":
+        a, b = a[b != 0], b[b != 0]
+        inverse = np.array([0] + [pow(int(x), -1, p) for x in range(1, p)])
+        result = a * inverse[b] % p
+    elif operation == "add":
+        result = (a + b) % p
+    elif operation == "subtract":
+        result = (a - b) % p
+    elif operation == "multiply":
+        result = a * b % p
+    else:
+        result = (a * a + a * b + b * b) % p
+    return np.stack([a, b], axis=1), result
+
+
+class ModularTask:
+    """The task as one member sees it; inputs are (a, b, "="), the target is the result."""
+
+    def __init__(self, config: RunConfig) -> None:
+        import torch
+
+        assert isinstance(config.data, ModularData)
+        self.seed = config.training.seed
+        self.vocab_size = vocab_size(config)
+        pairs, results = table(config.data.operation, config.data.p)
+        order = generator(self.seed, Stream.SPLIT).permutation(len(pairs))
+        n_train = round(config.data.train_frac * len(pairs))
+        n_val = (len(pairs) - n_train + 1) // 2
+        if n_train < 1 or n_val < 1:
+            raise InputError(
+                f"data.train_frac {config.data.train_frac:g} of {len(pairs)} pairs leaves"
+                f" {n_train} to train on and {len(pairs) - n_train} held out:"
+                " expected at least 1 of each"
+            )
+        signs = np.full((len(pairs), 1), config.data.p)
+        inputs = torch.from_numpy(np.concatenate([pairs, signs], axis=1)[order])  # (n, 3)
+        targets = torch.from_numpy(results[order])  # (n,)
+        self.splits = {
+            "train": (inputs[:n_train], targets[:n_train]),
+            "val": (inputs[n_train : n_train + n_val], targets[n_train : n_train + n_val]),
+            "test": (inputs[n_train + n_val :], targets[n_train + n_val :]),
+        }
+        self.n_train = n_train
+        batch_size = config.training.batch_size
+        self.batch_size = n_train if batch_size == "full" else min(int(batch_size), n_train)
+        self.tokens_per_step = self.batch_size * 3
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (batch, 3) inputs and (batch,) targets; each epoch has its own permutation."""
+        inputs, targets = self.splits["train"]
+        if self.batch_size == self.n_train:
+            return inputs, targets
+        per_epoch = self.n_train // self.batch_size
+        epoch, index = divmod(step, per_epoch)
+        order = generator(self.seed, Stream.ORDER, epoch).permutation(self.n_train)
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        return inputs[rows], targets[rows]
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy at the last position, in nats."""
+        import torch.nn.functional as F
+
+        return F.cross_entropy(logits[..., -1, :].float(), targets)
+
+    def evaluate(self, model: torch.nn.Module, split: str, device: str) -> dict[str, float]:
+        """Return loss (nats) and accuracy over the whole split."""
+        inputs, targets = self.splits[split]
+        if not len(targets):
+            return {}
+        loss, correct = 0.0, 0
+        for start in range(0, len(targets), 4096):
+            answer = targets[start : start + 4096].to(device)
+            logits = model(inputs[start : start + 4096].to(device))
+            loss += float(self.loss(logits, answer)) * len(answer)
+            correct += int((logits[..., -1, :].argmax(-1) == answer).sum())
+        return {
+            f"{split}/loss": loss / len(targets),
+            f"{split}/accuracy": correct / len(targets),
+        }
+
+    def baselines(self) -> dict[str, float]:
+        """Return the loss of guessing each of the p results alike."""
+        return {"baseline/uniform_loss": math.log(self.vocab_size - 1)}
