@@ -22,7 +22,10 @@ from trainer.config import CorpusData, DecoderConfig, ModularData, QuadraticMLPC
 
 SECTIONS = tuple(RunConfig.model_fields)
 GROUPS = ("task", "model", "trainer", "tier")
-VARIANTS = {"model.kind": (DecoderConfig, QuadraticMLPConfig), "data.task": (CorpusData, ModularData)}
+VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
+    "model.kind": (DecoderConfig, QuadraticMLPConfig),
+    "data.task": (CorpusData, ModularData),
+}
 """Sections of several kinds, by the key that names the kind."""
 
 
@@ -64,7 +67,7 @@ class Composition:
             if key not in layer.settings:
                 continue
             default = variants[0].model_fields[key.partition(".")[2]].default
-            before, source = settings.get(key, (default, "default"))
+            before, _ = settings.get(key, (default, "default"))
             after, why = layer.settings[key]
             section = key.partition(".")[0] + "."
             dropped = [k for k in settings if k.startswith(section) and k != key]
@@ -140,7 +143,7 @@ def explain(item: Any, key: str, names: Iterable[str]) -> str:
     """
     kind, got = item["type"], item["input"]
     if kind == "extra_forbidden":
-        prefix, _, leaf = key.rpartition(".")
+        leaf = key.rpartition(".")[2]
         known = [name.rpartition(".")[2] for name in names]
         return f"unknown key {key}{nearest(leaf, known) or nearest(key, names)}"
     if kind == "value_error":
@@ -164,7 +167,7 @@ def setting_keys() -> tuple[str, ...]:
     keys: dict[str, None] = {}
     variants = {key.partition(".")[0]: models for key, models in VARIANTS.items()}
     for section, info in RunConfig.model_fields.items():
-        models: Sequence[type[BaseModel]] = variants.get(section, ())
+        models = variants.get(section, ())
         if not models:
             assert isinstance(info.annotation, type)
             models = (typing.cast(type[BaseModel], info.annotation),)
@@ -216,8 +219,11 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
         value = override.value()
         if override.type is not OverrideType.CHANGE:
             problems.append(
-                Problem(f"{argument!r}: every setting exists, so it is only changed",
-                        "command line", argument.lstrip("+~"))
+                Problem(
+                    f"{argument!r}: every setting exists, so it is only changed",
+                    "command line",
+                    argument.lstrip("+~"),
+                )
             )
         elif key in GROUPS:
             parsed.groups[key] = str(value)
@@ -225,8 +231,9 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
             parsed.axes[key] = [_plain(v) for v in value.list]
         elif isinstance(value, Sweep):
             problems.append(
-                Problem(f"{argument!r}: only listed values are searched", "command line",
-                        f"{key}=1,2,3")
+                Problem(
+                    f"{argument!r}: only listed values are searched", "command line", f"{key}=1,2,3"
+                )
             )
         else:
             parsed.settings[key] = _plain(value)

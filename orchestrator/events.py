@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.ledger import Event
 from orchestrator.layout import write_whole
+from orchestrator.ledger import Event
 
 
 def to_line(event: Event) -> str:

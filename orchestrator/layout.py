@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ class RunDirectory:
             return str(self.path)
 
     @contextlib.contextmanager
-    def locked(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[misc]
+    def locked(self) -> Iterator[None]:
         """Be the one writer.
 
         The lock is the operating system's: it ends with the process that holds it.

@@ -348,10 +348,24 @@ class Ledger:
             )
 
 
-_TRIAL_COLUMNS = (
-    "id position point_id seed changed config state reason detail step active_s attempts"
-    " deaths final parameters flops"
-).split()
+_TRIAL_COLUMNS = [
+    "id",
+    "position",
+    "point_id",
+    "seed",
+    "changed",
+    "config",
+    "state",
+    "reason",
+    "detail",
+    "step",
+    "active_s",
+    "attempts",
+    "deaths",
+    "final",
+    "parameters",
+    "flops",
+]
 
 
 def _trial(row: Sequence[Any]) -> TrialRecord:
@@ -364,9 +378,7 @@ def _trial(row: Sequence[Any]) -> TrialRecord:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=10.0, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -384,7 +396,9 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise StorageError(Problem(f"no ledger: {error.strerror}", str(path))) from error
     if header != b"SQLite format 3\x00":
-        raise StorageError(Problem("not a ledger, or damaged: its header is not SQLite's", str(path)))
+        raise StorageError(
+            Problem("not a ledger, or damaged: its header is not SQLite's", str(path))
+        )
 
 
 def _quote(path: Path) -> str:

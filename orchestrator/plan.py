@@ -192,7 +192,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     composition = Composition({}, notes).over(group_layer).over(base)
     axes: tuple[Axis, ...] = ()
     seeds: tuple[int, ...] | None = None
-    search, objective = SearchSection(), Objective()  # type: ignore[call-arg]
+    search, objective = SearchSection(), Objective()
     if template is not None:
         composition = composition.over(template.layer)
         axes, seeds = template.axes, template.seeds
@@ -208,12 +208,17 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         seeds = tuple(range(request.seeds))
 
     fixed = {axis.key for axis in axes} & set(typed)
-    axes = tuple(axis for axis in axes if axis.key not in fixed)  # the command line has the last word
+    axes = tuple(
+        axis for axis in axes if axis.key not in fixed
+    )  # the command line has the last word
     space = space_of([*axes, *listed])
     if any(axis.key == "training.seed" for axis in space.axes):
         raise UsageError(
-            Problem("the seed is no axis: it is the unit of evidence", "[space] training.seed",
-                    "seeds = 3, or --seeds 3")
+            Problem(
+                "the seed is no axis: it is the unit of evidence",
+                "[space] training.seed",
+                "seeds = 3, or --seeds 3",
+            )
         )
     method = request.search or search.method
     strategy = make_strategy(
@@ -235,8 +240,9 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if duplicates:
         composition.notes.append(f"{duplicates} duplicate trials were left out")
     problems = {
-        refusal: Problem(f"trial {t.id}: {refusal}", f"tier {t.config.tier.name}",
-                         "--tier cpu, or --gpus 0")
+        refusal: Problem(
+            f"trial {t.id}: {refusal}", f"tier {t.config.tier.name}", "--tier cpu, or --gpus 0"
+        )
         for t in trials
         if (refusal := hardware.refuse(t.config.tier)) is not None
     }

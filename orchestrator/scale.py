@@ -31,13 +31,17 @@ RULES: Mapping[str, Callable[[Any], Any]] = {
     "model.ffn_dim": lambda n: n if n <= 512 else max(16, round(n / WIDTH_RATIO / 8) * 8),
     "model.vocab_size": lambda n: min(n, 512),
     "training.seq_len": lambda n: min(n, 64),
-    "training.batch_size": lambda n: n if n == "full" else min(n, 16),
-    "training.eval_tokens": lambda n: min(n, 16_384),
+    "training.batch_size": lambda n: n if n == "full" else min(n, 8),
+    "training.eval_tokens": lambda n: min(n, 8_192),
 }
 """What a value becomes, by key."""
 
-STEP_KEYS = ("training.warmup_steps", "training.eval_interval", "checkpoint.interval",
-             "logging.log_interval")
+STEP_KEYS = (
+    "training.warmup_steps",
+    "training.eval_interval",
+    "checkpoint.interval",
+    "logging.log_interval",
+)
 """Step counts that keep their share of the run."""
 
 
@@ -88,6 +92,7 @@ def _shrink(
     rules = dict(RULES)
     steps = largest("training.steps")
     if isinstance(steps, int) and steps > STEPS:
+
         def shorten(n: Any, ratio: float = STEPS / steps) -> Any:
             return max(1, round(n * ratio)) if n else n
 

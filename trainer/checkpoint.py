@@ -80,7 +80,10 @@ class CheckpointStore:
             save_file(_contiguous(checkpoint.optimizer), draft / OPTIMIZER_FILE)
             files = {}
             for name in (MODEL_FILE, OPTIMIZER_FILE):
-                files[name] = {"sha256": _sha256(draft / name), "size": (draft / name).stat().st_size}
+                files[name] = {
+                    "sha256": _sha256(draft / name),
+                    "size": (draft / name).stat().st_size,
+                }
                 _sync(draft / name)
             manifest = {
                 "format": FORMAT,
@@ -113,7 +116,7 @@ class CheckpointStore:
         Raises:
             InputError: A checkpoint belongs to another trial: the folder was mixed up.
         """
-        notes = []
+        notes: list[str] = []
         for path in reversed(self._complete()):
             try:
                 return self._read(path, trial_id), notes

@@ -26,9 +26,7 @@ LABELS = {"model": {"name"}}
 
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that decide the result, section by section."""
-    return config.model_dump(
-        mode="json", include={"model", "data", "training"}, exclude=LABELS
-    )
+    return config.model_dump(mode="json", include={"model", "data", "training"}, exclude=LABELS)
 
 
 def fingerprint(value: Any) -> str:

@@ -26,9 +26,7 @@ class Limits:
         interrupted: True once somebody asked this process to stop.
     """
 
-    def __init__(
-        self, config: LimitsConfig, device: str, interrupted: Callable[[], bool]
-    ) -> None:
+    def __init__(self, config: LimitsConfig, device: str, interrupted: Callable[[], bool]) -> None:
         self.config, self.device, self.interrupted = config, device, interrupted
         self._next_memory_check_s = 0.0
 

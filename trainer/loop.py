@@ -258,9 +258,7 @@ class _Run:
         out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
         hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
         name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        self._end(
-            Reason.OUT_OF_MEMORY if out_of_memory else Reason.FAILED, f"{name}{error}{hint}"
-        )
+        self._end(Reason.OUT_OF_MEMORY if out_of_memory else Reason.FAILED, f"{name}{error}{hint}")
 
     def _end(self, reason: Reason, detail: str, final: dict[str, float] | None = None) -> None:
         """Leave a checkpoint where the state is sound, say how it ended, free the memory."""

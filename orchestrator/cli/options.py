@@ -44,15 +44,15 @@ MaxTrials = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="First part of the run folder's name.")]
 ExecutorName = Annotated[
     str,
-    typer.Option("--executor", help="ray_tune: worker processes; inline: one after the other here."),
+    typer.Option(
+        "--executor", help="ray_tune: worker processes; inline: one after the other here."
+    ),
 ]
 CohortSize = Annotated[
     int | None,
     typer.Option("--cohort", min=1, help="Trials that share a process. Default: by their length."),
 ]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Start anew, even if the same sweep exists.")
-]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even if the same sweep exists.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print data and errors only.")]
 Overrides = Annotated[
     list[str] | None,

@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 def leaderboard(
     run: options.Run = None,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv, json or html.")] = "table",
+    output: Annotated[
+        str, typer.Option("--format", help="table, md, csv, json or html.")
+    ] = "table",
 ) -> int:
     """Print the leaderboard of a sweep, also while it runs."""
     from orchestrator.layout import find_run
@@ -31,8 +33,11 @@ def leaderboard(
 
     if output not in FORMATS:
         raise UsageError(
-            Problem(f"no format {output!r}{nearest(output, FORMATS)}", "--format",
-                    f"one of {', '.join(FORMATS)}")
+            Problem(
+                f"no format {output!r}{nearest(output, FORMATS)}",
+                "--format",
+                f"one of {', '.join(FORMATS)}",
+            )
         )
     directory = find_run(run)
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:

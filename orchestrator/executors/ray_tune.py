@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Ray reads these once, when it is imported or when a run starts.
+# Ray reads its environment when it is imported, so this stands before the import.
 _ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
     "RAY_DEDUP_LOGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -32,6 +33,9 @@ _ENVIRONMENT = {
 }
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+    # Kept in the environment of this process tree: Ray would write a file others can read.
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
@@ -99,7 +103,7 @@ class RayTuneExecutor:
             tune.with_parameters(
                 train_cohort, referee=referee, stop_file=str(job.directory.stop_file)
             ),
-            searcher.resources,
+            reserved,
         )
         on_gpu = bool(job.hardware.gpus)
         tuner = tune.Tuner(
@@ -129,7 +133,7 @@ def start_cluster(hardware: Hardware) -> None:
     Raises:
         UsageError: Token authentication was switched off.
     """
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+    if os.environ["RAY_AUTH_MODE"] != "token":
         raise UsageError(
             Problem(
                 f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: any user of this machine"
@@ -138,10 +142,6 @@ def start_cluster(hardware: Hardware) -> None:
                 "unset RAY_AUTH_MODE",
             )
         )
-    os.environ["RAY_AUTH_MODE"] = "token"
-    if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-        # Kept in the environment of this process tree: Ray would write a file others can read.
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
         num_cpus=hardware.cpus,
@@ -154,11 +154,16 @@ def start_cluster(hardware: Hardware) -> None:
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
 
 
+def reserved(config: dict[str, Any]) -> Any:
+    """Return what Ray reserves for a cohort, from the searcher's config."""
+    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+
 def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> None:
     """Train one cohort; runs in a Ray worker.
 
     Args:
-        config: `cohort`, its id, and `trials`, trial ids with spaces between them.
+        config: `cohort`, its id; `trials`, ids with spaces between them; its share.
         referee: Handle of the referee's actor.
         stop_file: Exists once the sweep was asked to stop.
     """
@@ -230,25 +235,23 @@ class _CohortSearcher(Searcher):
         super().__init__()
         self.job, self.referee = job, referee
         self.running: dict[str, Cohort] = {}
-        self.shares: dict[str, Any] = {}
 
     @property
     def queue(self) -> CohortQueue:
         return self.job.queue
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """Return the next cohort's ids, None to be asked again, or FINISHED."""
         cohort = None if self.job.interrupted() else self.queue.next()
         if cohort is None:
             return None if self.running else Searcher.FINISHED
         self.running[trial_id] = cohort
-        self.shares[cohort.id] = cohort.share
-        return {"cohort": cohort.id, "trials": " ".join(cohort.trial_ids)}
-
-    def resources(self, config: dict[str, Any]) -> Any:
-        """Return what Ray reserves for a cohort."""
-        share = self.shares[config["cohort"]]
-        return tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}])
+        return {
+            "cohort": cohort.id,
+            "trials": " ".join(cohort.trial_ids),
+            "cpus": cohort.share.cpus,
+            "gpus": cohort.share.gpus,
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -261,6 +264,10 @@ class _CohortSearcher(Searcher):
     def _died(self, trial_ids: Sequence[str]) -> list[str]:
         again: list[str] = ray.get(self.referee.died.remote(trial_ids, "its process died"))
         return again
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its searcher, and nobody reads that back."""
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep is resumed from its ledger."""

@@ -133,7 +133,7 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         with autocast(tier):
             loss = unit.task.loss(unit.model(x), y)
         loss = loss * (len(x) / rows)
-        unit.scaler.scale(loss).backward()
+        torch.autograd.backward(unit.scaler.scale(loss))
         total += loss.detach()
     unit.scaler.unscale_(unit.optimizer)
     largest = training.grad_clip if training.grad_clip is not None else math.inf

@@ -56,13 +56,15 @@ class Attention(nn.Module):
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         dropout = self.dropout if self.training else 0.0
-        with sdpa_kernel(KERNELS[self.kernel]) if self.kernel != "auto" else contextlib.nullcontext():
+        with (
+            sdpa_kernel(KERNELS[self.kernel]) if self.kernel != "auto" else contextlib.nullcontext()
+        ):
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
         return self.out(y.transpose(-3, -2).flatten(-2))  # type: ignore[no-any-return]
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         """(…, time, dim) → (…, heads, time, head_dim)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+        return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
 
 class Block(nn.Module):

@@ -45,7 +45,9 @@ class Tokenizer:
             return np.searchsorted(self.encoder, points).astype(kind)
         lines = text.splitlines(keepends=True)
         encoded = self.encoder.encode_batch_fast(lines, add_special_tokens=False)
-        return np.concatenate([np.asarray(e.ids, dtype=kind) for e in encoded] or [np.empty(0, kind)])
+        return np.concatenate(
+            [np.asarray(e.ids, dtype=kind) for e in encoded] or [np.empty(0, kind)]
+        )
 
 
 def vocab_size(config: RunConfig) -> int:
@@ -135,7 +137,9 @@ def _load(path: str) -> Any:
         description = json.loads(file.read_text())
         encoder = Encoder.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise InputError(f"data.tokenizer_path: {path!r} is not a tokenizer.json: {error}") from error
+        raise InputError(
+            f"data.tokenizer_path: {path!r} is not a tokenizer.json: {error}"
+        ) from error
     if description.get("model", {}).get("type") != "BPE" or "ByteLevel" not in json.dumps(
         description.get("pre_tokenizer")
     ):

@@ -1,0 +1,17 @@
+"""Say what a sweep found: which point is best, and how sure that is.
+
+Read `ranking.py` first: `rank` turns trials into entries and decides nothing else.
+`export.py` makes one table of cells out of the entries and writes it as Markdown, CSV, JSON,
+HTML or for a terminal; `report.py` is the HTML page.
+
+    from orchestrator.leaderboard import build, write_leaderboard
+    board = build(ledger.trials(), Objective(), title="depth", run_directory="runs/depth-…")
+    write_leaderboard(directory, board)
+"""
+
+from __future__ import annotations
+
+from orchestrator.leaderboard.export import FORMATS, Leaderboard, build, render, write_leaderboard
+from orchestrator.leaderboard.ranking import Entry, rank
+
+__all__ = ["FORMATS", "Entry", "Leaderboard", "build", "rank", "render", "write_leaderboard"]
