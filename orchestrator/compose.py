@@ -15,13 +15,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import Problem, UsageError, gathering, nearest
 from orchestrator.shared_files import find
 from orchestrator.toml_file import flatten, nest
 from trainer.config import CorpusData, DecoderConfig, ModularData, QuadraticMLPConfig, RunConfig
 
 SECTIONS = tuple(RunConfig.model_fields)
 GROUPS = ("task", "model", "trainer", "tier")
+COMMAND_LINE = "command line"
 VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
     "model.kind": (DecoderConfig, QuadraticMLPConfig),
     "data.task": (CorpusData, ModularData),
@@ -88,77 +89,141 @@ def check(settings: Mapping[str, tuple[Any, str]]) -> RunConfig:
         UsageError: All that is wrong, each with its place.
     """
     try:
-        return RunConfig.model_validate(nest({key: value for key, (value, _) in settings.items()}))
+        return RunConfig.model_validate(_nested(settings))
     except ValidationError as error:
-        raise UsageError(*_problems(error, settings)) from error
+        raise UsageError(*_problems(error.errors(), settings)) from error
 
 
-def _problems(error: ValidationError, settings: Mapping[str, tuple[Any, str]]) -> list[Problem]:
+def check_fields(settings: Mapping[str, tuple[Any, str]]) -> None:
+    """Check each setting for itself: its name, its type, its range.
+
+    What settings must be together is left to `check`: a layer that is still to come may mend it.
+
+    Raises:
+        UsageError: All that is wrong, each with its place.
+    """
+    try:
+        RunConfig.model_validate(_nested(settings))
+    except ValidationError as error:
+        alone = [item for item in error.errors() if item["type"] != "value_error"]
+        if alone:
+            raise UsageError(*_problems(alone, settings)) from error
+
+
+def _nested(settings: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+    try:
+        return nest({key: value for key, (value, _) in settings.items()})
+    except UsageError as error:
+        deep = [source for key, (_, source) in settings.items() if key.count(".") > 1]
+        raise UsageError(
+            *(Problem(p.message, ", ".join(dict.fromkeys(deep))) for p in error.problems)
+        ) from error
+
+
+def _problems(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -> list[Problem]:
+    kinds = {
+        variant.model_fields[key.partition(".")[2]].default
+        for key, variants in VARIANTS.items()
+        for variant in variants
+    }
     problems = []
-    for item in error.errors():
+    by_key: dict[str, list[Any]] = {}
+    for item in items:
         path = [str(part) for part in item["loc"]]
-        kinds = {
-            variant.model_fields[key.partition(".")[2]].default
-            for key, variants in VARIANTS.items()
-            for variant in variants
-        }
         if len(path) > 1 and path[1] in kinds:
             del path[1]
-        if item["type"] == "union_tag_invalid":
+        if item["type"].startswith("union_tag"):
             path.append(item["ctx"]["discriminator"].strip("'"))
         key = next(
             (".".join(path[:n]) for n in range(len(path), 0, -1) if ".".join(path[:n]) in settings),
             ".".join(path),
         )
-        if key in settings:
-            place = settings[key][1]
-        else:  # a check over several settings: name where those it speaks of came from
-            words = set(re.findall(r"[\w.]+", item["msg"]))
-            spoken = [
-                source
-                for name, (_, source) in settings.items()
-                if name.startswith(key) and words & {name, name.rpartition(".")[2]}
-            ]
-            place = ", ".join(dict.fromkeys(spoken))
-        section = path[0] if path and path[0] in SECTIONS else ""
+        if item["type"] == "value_error":
+            problems.append(Problem(explain(key, [item], ()), _spoken_of(item, key, settings)))
+        else:
+            by_key.setdefault(key, []).append(item)
+    given = [key for key in settings if key in by_key]  # in the order of the files
+    for key in dict.fromkeys([*given, *by_key]):
+        same = by_key[key]
+        section, _, leaf = key.partition(".")
         names = [name for name in setting_keys() if name.startswith(f"{section}.")] or SECTIONS
+        place = settings[key][1] if key in settings else _under(key, settings)
         hint = ""
-        if item["type"] == "extra_forbidden":
-            leaf = key.rpartition(".")[2]
+        if same[0]["type"] == "extra_forbidden":
             elsewhere = [name for name in setting_keys() if name.rpartition(".")[2] == leaf]
             hint = f"it is a setting of another section: {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
                 hint = f"{key} belongs to another kind of [{section}]"
-        problems.append(Problem(explain(item, key, names), place, hint))
+        elif isinstance(same[0]["input"], list):
+            listed = ",".join(str(value) for value in same[0]["input"])
+            hint = f"{key}={listed} on the command line, or [space] in a template, tries each"
+        problems.append(Problem(explain(key, same, names), place, hint))
     return problems
 
 
-def explain(item: Any, key: str, names: Iterable[str]) -> str:
-    """Say what is wrong in one line, from an entry of pydantic's error list.
+def _spoken_of(item: Any, key: str, settings: Mapping[str, tuple[Any, str]]) -> str:
+    """Name where the settings came from that a check over several of them speaks of."""
+    words = set(re.findall(r"[\w.]+", item["msg"]))
+    spoken = [
+        source
+        for name, (_, source) in settings.items()
+        if name.startswith(key) and words & {name, name.rpartition(".")[2]}
+    ]
+    return ", ".join(dict.fromkeys(spoken))
+
+
+def _under(key: str, settings: Mapping[str, tuple[Any, str]]) -> str:
+    """Name where the settings inside of a table came from."""
+    inside = [source for name, (_, source) in settings.items() if name.startswith(f"{key}.")]
+    return ", ".join(dict.fromkeys(inside))
+
+
+def explain(key: str, items: Sequence[Any], names: Iterable[str]) -> str:
+    """Say what is wrong with one key in one line, from entries of pydantic's error list.
 
     Args:
-        item: The entry.
-        key: Dotted key it concerns.
+        key: Dotted key.
+        items: The entries that concern it; a setting of several types has one for each.
         names: Known keys, for the nearest one.
     """
-    kind, got = item["type"], item["input"]
+    kind, got = items[0]["type"], items[0]["input"]
     if kind == "extra_forbidden":
         leaf = key.rpartition(".")[2]
-        known = [name.rpartition(".")[2] for name in names]
-        return f"unknown key {key}{nearest(leaf, known) or nearest(key, names)}"
+        leaves = [name.rpartition(".")[2] for name in names]
+        return f"unknown key {key}{nearest(leaf, leaves) or nearest(key, names)}"
     if kind == "value_error":
-        return str(item["msg"]).removeprefix("Value error, ")
+        return str(items[0]["msg"]).removeprefix("Value error, ")
     if kind == "union_tag_invalid":
-        return f"{key}: got {item['ctx']['tag']!r}, expected one of {item['ctx']['expected_tags']}"
-    if kind.endswith("_type") or kind.endswith("_parsing"):
-        expected = {
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "true or false",
-            "string": "text",
-        }.get(kind.partition("_")[0], item["msg"])
-        return f"{key}: got {got!r}, expected {expected}"
-    return f"{key}: got {got!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        got = items[0]["ctx"]["tag"]
+    expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
+    close = nearest(got, re.findall(r"'([^']*)'", expected)) if isinstance(got, str) else ""
+    return f"{key}: got {got!r}, expected {expected}{close}"
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "union_tag_invalid": "one of {expected_tags}",
+    "model_type": "a table",
+}
+
+
+def _expected(item: Any) -> str:
+    """Say what an entry of pydantic's error list would have taken."""
+    if item["type"] in _EXPECTED:
+        return _EXPECTED[item["type"]].format(**item.get("ctx", {}))
+    text = str(item["msg"]).removeprefix("Input should be ")
+    return text[0].lower() + text[1:]
 
 
 @cache
@@ -195,56 +260,87 @@ def parse_overrides(arguments: Sequence[str]) -> Overrides:
     """Parse Hydra's override grammar.
 
     Raises:
-        UsageError: An argument is not of the form `key=value`.
+        UsageError: All arguments that cannot be used.
     """
     parsed = Overrides()
-    if not arguments:
-        return parsed
+    with gathering() as gather:
+        for argument in arguments:
+            with gather.step():
+                read_override(argument, parsed)
+    return parsed
+
+
+def read_override(argument: str, into: Overrides) -> None:
+    """Parse one argument and add it to the others.
+
+    Raises:
+        UsageError: It is not of the form `key=value`, or cannot be used.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, OverrideType, Sweep
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
-    problems = []
-    for argument in arguments:
-        try:
-            override = parser.parse_override(argument)
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
-            problems.append(
-                Problem(f"cannot read {argument!r}: {reason}", "command line", "key=value")
-            )
-            continue
-        key = override.key_or_group
+    def refuse(message: str, hint: str) -> UsageError:
+        return UsageError(Problem(message, COMMAND_LINE, hint))
+
+    try:
+        override = OverridesParser.create().parse_override(argument)
         value = override.value()
-        if override.type is not OverrideType.CHANGE:
-            problems.append(
-                Problem(
-                    f"{argument!r}: every setting exists, so it is only changed",
-                    "command line",
-                    argument.lstrip("+~"),
-                )
-            )
-        elif key in GROUPS:
-            parsed.groups[key] = str(value)
-        elif isinstance(value, ChoiceSweep) and not (value.shuffle or value.tags):
-            parsed.axes[key] = [_plain(v) for v in value.list]
-        elif isinstance(value, Sweep):
-            problems.append(
-                Problem(
-                    f"{argument!r}: only listed values are searched", "command line", f"{key}=1,2,3"
-                )
-            )
-        else:
-            parsed.settings[key] = _plain(value)
-    if problems:
-        raise UsageError(*problems)
-    return parsed
+    except HydraException as error:
+        if "=" not in argument:
+            raise refuse(f"got {argument!r}, expected key=value", "training.steps=100") from error
+        reason = str(error).splitlines()[0]
+        hint = "put a value with spaces or signs in it in quotes: 'key=\"a b\"'"
+        raise refuse(f"cannot read {argument!r}: {reason}", hint) from error
+    key = override.key_or_group
+    if override.type is not OverrideType.CHANGE:
+        raise refuse(
+            f"{argument!r}: settings are neither added nor deleted, every one exists",
+            f"{key}=VALUE changes it; leave it out to keep it as it is",
+        )
+    if key in (*into.groups, *into.settings, *into.axes):
+        raise refuse(f"{argument!r}: {key} is given twice", "give each setting once")
+    if isinstance(value, Sweep) and (
+        key in GROUPS or not isinstance(value, ChoiceSweep) or value.shuffle or value.tags
+    ):
+        what = "a group takes one option" if key in GROUPS else "only listed values are searched"
+        raise refuse(f"{argument!r}: {what}", f"{key}=NAME" if key in GROUPS else f"{key}=1,2,3")
+    if key in GROUPS:
+        into.groups[key] = str(_plain(value))
+    elif isinstance(value, ChoiceSweep):
+        into.axes[key] = [_plain(v) for v in value.list]
+    else:
+        into.settings[key] = _plain(value)
 
 
 def _plain(value: Any) -> Any:
-    """Return Hydra's quoted strings as text."""
+    """Return Hydra's quoted strings as text, also inside of lists and tables."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
     return getattr(value, "text", value)
+
+
+def check_options(groups: Mapping[str, str]) -> None:
+    """Refuse options of groups that do not exist. Hydra is not loaded for it.
+
+    Raises:
+        UsageError: There is no such option.
+    """
+    problems = []
+    for group, option in groups.items():
+        known = sorted(path.stem for path in (find("configs") / group).glob("*.yaml"))
+        if option not in known:
+            problems.append(
+                Problem(
+                    f"no {group} {option!r}{nearest(option, known)}",
+                    COMMAND_LINE,
+                    f"{group} is one of {', '.join(known)}",
+                )
+            )
+    if problems:
+        raise UsageError(*problems)
 
 
 def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> tuple[Layer, str | None]:
@@ -258,23 +354,11 @@ def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> tuple[
     Raises:
         UsageError: There is no such option.
     """
+    check_options(groups)
     import omegaconf
     from hydra import compose, initialize_config_dir
 
     folder = find("configs")
-    problems = []
-    for group, option in groups.items():
-        known = sorted(path.stem for path in (folder / group).glob("*.yaml"))
-        if option not in known:
-            problems.append(
-                Problem(
-                    f"no {group} {option!r}{nearest(option, known)}",
-                    "command line",
-                    f"{group} is one of {', '.join(known)}",
-                )
-            )
-    if problems:
-        raise UsageError(*problems)
     with initialize_config_dir(str(folder), version_base=None):
         config = compose(
             "config",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -104,3 +104,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` - did you mean X?` for the nearest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" - did you mean {close[0]}?" if close else ""
+
+
+def check_choice(option: str, given: str, known: Sequence[str]) -> None:
+    """Refuse a value that an option does not have.
+
+    Raises:
+        UsageError: It is none of the known ones.
+    """
+    if given not in known:
+        raise UsageError(
+            Problem(
+                f"no {option} {given!r}{nearest(given, known)}",
+                f"--{option}",
+                f"one of {', '.join(known)}",
+            )
+        )

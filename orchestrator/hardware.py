@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import Problem, UsageError
@@ -30,11 +31,12 @@ class Hardware:
         if gpus is None:
             return self
         if gpus < 0 or gpus > len(self.gpus):
+            asked = f"asked for {gpus}" if gpus >= 0 else f"got {gpus}, expected 0 or more"
             has = f"{len(self.gpus)} GPU{'' if len(self.gpus) == 1 else 's'}"
             hint = "--gpus 0 trains on the CPU"
             if self.gpus:
                 hint = f"--gpus {len(self.gpus)} uses all there are; {hint}"
-            raise UsageError(Problem(f"asked for {gpus}, this machine has {has}", "--gpus", hint))
+            raise UsageError(Problem(f"{asked}, this machine has {has}", "--gpus", hint))
         return Hardware(self.cpus, self.gpus[:gpus])
 
     def best_tier(self) -> str:
@@ -63,6 +65,7 @@ def detect() -> Hardware:
 
 
 def _gpu_memory_gib() -> tuple[float, ...]:
+    """Return the memory of each GPU that torch would see."""
     import pynvml
 
     try:
@@ -71,6 +74,30 @@ def _gpu_memory_gib() -> tuple[float, ...]:
         return ()  # no driver: no GPU that torch could use
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(pynvml.nvmlDeviceGetMemoryInfo(h).total / 2**30 for h in handles)
+        names = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+        return tuple(
+            pynvml.nvmlDeviceGetMemoryInfo(handles[i]).total / 2**30
+            for i in visible(os.environ.get("CUDA_VISIBLE_DEVICES"), names)
+        )
     finally:
         pynvml.nvmlShutdown()
+
+
+def visible(setting: str | None, names: Sequence[str]) -> list[int]:
+    """Return the devices that `CUDA_VISIBLE_DEVICES` leaves, in its order, as CUDA reads it.
+
+    Args:
+        setting: Numbers or (starts of) names, by commas; what follows one that does not exist
+            is not seen. None leaves all.
+        names: The UUID of each device.
+    """
+    if setting is None:
+        return list(range(len(names)))
+    found: list[int] = []
+    for word in (word.strip() for word in setting.split(",")):
+        matches = [i for i, name in enumerate(names) if word and name.startswith(word)]
+        index = int(word) if word.isdecimal() else next(iter(matches), -1)
+        if not 0 <= index < len(names):
+            break
+        found.append(index)
+    return found

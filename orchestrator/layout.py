@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from orchestrator.errors import LockedError, Problem, UsageError
+from orchestrator.errors import LockedError, Problem, UsageError, nearest
 
 
 def runs_root() -> Path:
@@ -85,14 +86,18 @@ class RunDirectory:
 
         Raises:
             LockedError: Another process is.
+            UsageError: The folder is a link: what it points at may belong to somebody else.
         """
+        if self.path.is_symlink():
+            message = f"got a link to {self.path.readlink()}, expected the run folder itself"
+            raise UsageError(Problem(message, self.shown()))
         lock = FileLock(self.path / "run.lock")
         holder = self.path / "run.lock.json"
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 found = json.loads(holder.read_text())
                 who = f"process {found['pid']} on {found['host']}"
             raise LockedError(
@@ -114,14 +119,21 @@ def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:
     """Return a directory that does not exist yet; nothing is written."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60] or "sweep"
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return RunDirectory(root / f"{safe}-{stamp}-{plan_hash[:4]}")
+    for n in itertools.count(1):
+        again = "" if n == 1 else f"-{n}"  # two in the same second
+        path = root / f"{safe}-{stamp}{again}-{plan_hash[:4]}"
+        if not path.exists():
+            return RunDirectory(path)
+    raise AssertionError("unreachable")
 
 
 def find_same_sweep(root: Path, plan_hash: str) -> RunDirectory | None:
     """Return the newest run directory of the same plan, or None."""
     found = []
     for path in root.glob(f"*-{plan_hash[:4]}"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        if path.is_symlink():
+            continue
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if json.loads((path / "plan.json").read_text())["hash"] == plan_hash:
                 found.append(path)
     return RunDirectory(max(found, key=lambda path: path.stat().st_mtime)) if found else None
@@ -134,19 +146,21 @@ def find_run(given: str | None) -> RunDirectory:
         UsageError: There is none.
     """
     root = runs_root()
+    hint = "arbiter sweep --strategy grid --scale smoke starts one"
     if given is None:
         ledgers = sorted(root.glob("*/ledger.db"), key=lambda path: path.stat().st_mtime)
         if not ledgers:
-            raise UsageError(
-                Problem("no sweep yet", str(root), "arbiter sweep --strategy grid --scale smoke")
-            )
+            raise UsageError(Problem("no sweep yet", f"runs folder {root}", hint))
         return RunDirectory(ledgers[-1].parent)
     for path in (Path(given).absolute(), root / given):
-        if (path / "ledger.db").is_file():
-            return RunDirectory(path)
+        with contextlib.suppress(OSError):  # a name too long for the file system
+            if (path / "ledger.db").is_file():
+                return RunDirectory(path)
     names = sorted(path.parent.name for path in root.glob("*/ledger.db"))
-    hint = f"there are {', '.join(names[-3:])}" if names else "arbiter sweep starts one"
-    raise UsageError(Problem(f"no sweep {given!r}: no ledger.db in it", str(root), hint))
+    if names:
+        hint = f"the last ones are {', '.join(names[-3:])}"
+    message = f"no sweep of the path or name {given!r}{nearest(given, names)}"
+    raise UsageError(Problem(message, f"runs folder {root}", hint))
 
 
 def check_writable(root: Path) -> None:
@@ -155,21 +169,27 @@ def check_writable(root: Path) -> None:
     Raises:
         UsageError: It is not a folder, or not writable.
     """
-    nearest = root
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    reason = None
-    if not nearest.is_dir():
-        reason = f"{nearest} is not a folder"
-    elif not os.access(nearest, os.W_OK | os.X_OK):
-        reason = f"{nearest} is not writable"
-    elif os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        reason = f"{nearest} is on a read-only file system"
-    elif str(nearest) == "/proc" or str(nearest).startswith(("/proc/", "/sys/")):
-        reason = f"{nearest} belongs to the kernel"
+    folder, reason = root, None
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            reason = f"{folder} is not a folder"
+        elif folder.is_relative_to("/proc") or folder.is_relative_to("/sys"):
+            reason = f"{folder} belongs to the kernel"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            reason = f"{folder} is not writable"
+        elif os.statvfs(folder).f_flag & os.ST_RDONLY:
+            reason = f"{folder} is on a read-only file system"
+    except OSError as error:
+        reason = error.strerror
     if reason:
         raise UsageError(
-            Problem(f"cannot write: {reason}", f"runs folder {root}", "ARBITER_RUNS=/a/folder")
+            Problem(
+                f"cannot write: {reason}",
+                f"runs folder {root}",
+                "set ARBITER_RUNS to a folder you may write to, or unset it to use ./runs",
+            )
         )
 
 

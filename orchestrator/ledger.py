@@ -162,10 +162,8 @@ class Ledger:
         Raises:
             StorageError: It is missing, damaged, or of another version.
         """
-        _check_file(path)
-        ledger = cls(_connect(path), path)
-        ledger._check()
-        return ledger
+        cls.read(path).close()  # what is not ours is not opened for writing
+        return cls(_connect(path), path)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -177,7 +175,11 @@ class Ledger:
         _check_file(path)
         uri = f"file:{_quote(path)}?mode=ro"
         ledger = cls(sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None), path)
-        ledger._check()
+        try:
+            ledger._check()
+        except StorageError:
+            ledger.close()
+            raise
         return ledger
 
     def close(self) -> None:
@@ -188,13 +190,13 @@ class Ledger:
 
     def sweep(self) -> dict[str, Any]:
         """Return the description of the sweep."""
-        rows = self.connection.execute("SELECT key, value FROM sweep")
+        rows = self._query("SELECT key, value FROM sweep")
         return {key: json.loads(value) for key, value in rows}
 
     def trials(self) -> list[TrialRecord]:
         """Return all trials in plan order."""
         columns = ", ".join(_TRIAL_COLUMNS)
-        rows = self.connection.execute(f"SELECT {columns} FROM trials ORDER BY position")
+        rows = self._query(f"SELECT {columns} FROM trials ORDER BY position")
         return [_trial(row) for row in rows]
 
     def trial(self, trial_id: str) -> TrialRecord:
@@ -204,27 +206,31 @@ class Ledger:
             KeyError: There is none of that id.
         """
         columns = ", ".join(_TRIAL_COLUMNS)
-        row = self.connection.execute(
-            f"SELECT {columns} FROM trials WHERE id = ?", (trial_id,)
-        ).fetchone()
-        if row is None:
+        rows = self._query(f"SELECT {columns} FROM trials WHERE id = ?", (trial_id,))
+        if not rows:
             raise KeyError(trial_id)
-        return _trial(row)
+        return _trial(rows[0])
 
     def rows(self, trial_id: str) -> list[tuple[int, dict[str, float]]]:
         """Return `(step, metrics)` of one trial, by step."""
-        rows = self.connection.execute(
+        rows = self._query(
             "SELECT step, metrics FROM rows WHERE trial_id = ? ORDER BY step", (trial_id,)
         )
         return [(step, json.loads(metrics)) for step, metrics in rows]
 
     def events(self, after: int = 0) -> list[Event]:
         """Return the events with a sequence number above `after`, in order."""
-        rows = self.connection.execute(
+        rows = self._query(
             "SELECT seq, at, kind, trial_id, detail FROM events WHERE seq > ? ORDER BY seq",
             (after,),
         )
         return [Event(*row) for row in rows]
+
+    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StorageError(Problem(f"cannot read: {error}", str(self.path))) from error
 
     # What is written to it
 
@@ -329,21 +335,25 @@ class Ledger:
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
             raise StorageError(Problem(f"cannot write: {error}", str(self.path))) from error
 
     def _check(self) -> None:
         try:
             version = self.sweep()["schema_version"]
-        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+        except (StorageError, KeyError, ValueError) as error:
+            why = error.problems[0].message if isinstance(error, StorageError) else "no version"
             raise StorageError(
-                Problem(f"not a ledger, or damaged: {error}", str(self.path))
+                Problem(f"not a ledger, or damaged: {why}", str(self.path))
             ) from error
         if version != SCHEMA_VERSION:
             raise StorageError(
                 Problem(
-                    f"ledger of version {version}: this program reads {SCHEMA_VERSION}",
+                    f"got a ledger of version {version}, expected version {SCHEMA_VERSION}",
                     str(self.path),
+                    "use the version of arbiter that made it: provenance.json names it",
                 )
             )
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.compose import (
+    COMMAND_LINE,
     Composition,
     Layer,
     Overrides,
     check,
+    check_fields,
+    check_options,
     compose_groups,
-    parse_overrides,
+    read_override,
 )
-from orchestrator.errors import Problem, UsageError, gathering
+from orchestrator.errors import Problem, UsageError, gathering, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
 from orchestrator.scale import scale
 from orchestrator.shared_files import find_template
-from orchestrator.space import Axis, space_of
+from orchestrator.space import Axis, Space, space_of
 from orchestrator.strategy import make_strategy
 from orchestrator.template import (
     SearchSection,
@@ -38,6 +42,9 @@ from trainer.footprint import parameter_count, step_flops
 from trainer.identity import fingerprint, point_id, trial_id
 from trainer.tasks import data_hash, vocab_size
 
+SEED = "training.seed"
+AUTO = ("tier", "auto")
+MOST_PARAMETERS = 10**15
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
 
@@ -152,112 +159,239 @@ class Plan:
         )
 
 
+@dataclass
+class _Reading:
+    """A request, read but not yet put together."""
+
+    base: Layer = field(default_factory=lambda: Layer({}))
+    template: Template | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    typed: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    listed: list[Axis] = field(default_factory=list)
+    composition: Composition = field(default_factory=lambda: Composition({}))
+    scale: str | None = None
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What the command line sets, by dotted key; the largest value of an axis."""
+        numbers = {a.key: [v for v in a.values if type(v) in (int, float)] for a in self.listed}
+        largest = {key: max(values) for key, values in numbers.items() if values}
+        return {key: value for key, (value, _) in self.typed.items()} | largest
+
+
 def make_plan(request: Request, hardware: Hardware) -> Plan:
     """Turn a request into the trials it means.
 
     Raises:
         UsageError: All that is wrong with the request; nothing has been written.
     """
-    template: Template | None = None
-    base, overrides = Layer({}), Overrides()
-    typed: dict[str, tuple[Any, str]] = {}
-    listed: list[Axis] = []
-    place = "command line"
-    with gathering() as gather:
-        with gather.step():
-            overrides = parse_overrides(request.overrides)
-        with gather.step():
-            base = read_base_config(request.base_config) if request.base_config else base
-        with gather.step():
-            template = read_template(find_template(request.strategy)) if request.strategy else None
-        for key, value in overrides.settings.items():
-            with gather.step():
-                typed[full_key(key, place)] = (value, place)
-        for key, values in overrides.axes.items():
-            with gather.step():
-                listed.append(make_axis(key, values, place))
-
-    groups = dict(overrides.groups)
-    if request.tier is not None:
-        groups["tier"] = request.tier
-    explicit = set(groups)
-    notes = []
-    if groups.get("tier", "auto") == "auto":
-        explicit.discard("tier")
-        groups["tier"] = hardware.best_tier()
-        device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
-        notes.append(f"tier {groups['tier']}: {device}")
-    group_layer, group_scale = compose_groups(groups, explicit)
-
-    composition = Composition({}, notes).over(group_layer).over(base)
+    reading = _read(request, hardware)
+    composition, template = reading.composition, reading.template
     axes: tuple[Axis, ...] = ()
     seeds: tuple[int, ...] | None = None
     search, objective = SearchSection(), Objective()
     if template is not None:
-        composition = composition.over(template.layer)
         axes, seeds = template.axes, template.seeds
         search, objective = template.search, template.objective
-    scale_name = request.scale or group_scale
-    if scale_name is not None:
-        flat = flatten(check(composition.settings).model_dump())
-        small, axes, scaled_seeds = scale(scale_name, flat, template, axes)
+    if reading.scale is not None:
+        small, axes, scaled_seeds = scale(
+            reading.scale, _full_size(reading), template, axes, reading.fixed
+        )
         composition = composition.over(small)
         seeds = scaled_seeds or seeds
-    composition = composition.over(Layer(typed))
+    composition = composition.over(Layer(reading.typed))
     if request.seeds is not None:
         seeds = tuple(range(request.seeds))
+        if SEED in reading.typed:
+            message = f"got --seeds {request.seeds} and {SEED}={reading.typed[SEED][0]}"
+            raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+    elif SEED in reading.typed:
+        seeds = None
 
-    fixed = {axis.key for axis in axes} & set(typed)
-    axes = tuple(
-        axis for axis in axes if axis.key not in fixed
-    )  # the command line has the last word
-    space = space_of([*axes, *listed])
-    if any(axis.key == "training.seed" for axis in space.axes):
-        raise UsageError(
-            Problem(
-                "the seed is no axis: it is the unit of evidence",
-                "[space] training.seed",
-                "seeds = 3, or --seeds 3",
-            )
-        )
+    for axis in axes:
+        if axis.key in reading.typed:
+            value = reading.typed[axis.key][0]
+            composition.notes.append(f"axis {axis.key} is set to {value} on the {COMMAND_LINE}")
+    space = space_of([*(a for a in axes if a.key not in reading.typed), *reading.listed])
+    chosen = seeds or (None,)
+    most = request.max_trials or search.max_trials
+    _check_space(request, space, chosen, most)
     method = request.search or search.method
     strategy = make_strategy(
-        method, space, search.seed, "--search" if request.search else "[search] method"
+        method,
+        space,
+        search.seed,
+        "--search" if request.search or template is None else template.file.place("search.method"),
     )
-    most = request.max_trials or search.max_trials
-    chosen = seeds or (None,)
-    if most is None and space.size * len(chosen) > LARGEST_PLAN:
-        raise UsageError(
-            Problem(
-                f"{space.size * len(chosen):,} trials ({_product(space.axes, len(chosen))}):"
-                f" expected at most {LARGEST_PLAN:,}",
-                "[space]",
-                "fewer values, or --search random --max-trials 100",
-            )
-        )
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
     trials, duplicates = _trials(composition, strategy, space.axes, chosen, most, facts)
     if duplicates:
         composition.notes.append(f"{duplicates} duplicate trials were left out")
-    problems = {
-        refusal: Problem(
-            f"trial {t.id}: {refusal}", f"tier {t.config.tier.name}", "--tier cpu, or --gpus 0"
-        )
-        for t in trials
-        if (refusal := hardware.refuse(t.config.tier)) is not None
-    }
-    if problems:
-        raise UsageError(*problems.values())
+    wanted = space.size * len(chosen) - duplicates
+    if most is not None and len(trials) < wanted:
+        how = " in the grid's order: --search random draws them evenly" if method == "grid" else ""
+        composition.notes.append(f"{len(trials)} of {wanted:,} trials are planned{how}")
+    _check_fit(trials, hardware)
     return Plan(
         name=request.name or (template.name if template else "train"),
         trials=tuple(trials),
         axes=tuple(axis.key for axis in space.axes),
-        objective=_objective(objective, trials),
+        objective=_objective(objective, trials, template),
         duplicates=duplicates,
         data_hashes=tuple(sorted({data for data, _ in facts.values()})),
-        sources={key: source for key, (_, source) in composition.settings.items()},
+        sources={key: source for key, (_, source) in composition.settings.items()}
+        | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
+
+
+def _read(request: Request, hardware: Hardware) -> _Reading:
+    """Read all that a request names, and check each setting for itself.
+
+    Raises:
+        UsageError: All that is wrong, at once.
+    """
+    reading = _Reading()
+    with gathering() as gather:
+        with gather.step():
+            if request.base_config is not None:
+                reading.base = read_base_config(request.base_config)
+        with gather.step():
+            if request.strategy is not None:
+                reading.template = read_template(find_template(request.strategy))
+        files_are_read = not gather.problems
+        for argument in request.overrides:
+            with gather.step():
+                read_override(argument, reading.overrides)
+        for key, value in reading.overrides.settings.items():
+            with gather.step():
+                reading.typed[_once(key, reading)] = (value, COMMAND_LINE)
+        for key, values in reading.overrides.axes.items():
+            with gather.step():
+                axis = make_axis(_once(key, reading), values, COMMAND_LINE)
+                _check_axis(request, axis)
+                reading.listed.append(axis)
+        groups = dict(reading.overrides.groups)
+        with gather.step():
+            if request.tier is not None and "tier" in groups:
+                message = f"got --tier {request.tier} and tier={groups['tier']}"
+                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+        if request.tier is not None:
+            groups["tier"] = request.tier
+        explicit = {group for group, option in groups.items() if (group, option) != AUTO}
+        if groups.get("tier", "auto") == "auto":
+            groups["tier"] = hardware.best_tier()
+        with gather.step():
+            check_options(groups)
+        if files_are_read and not explicit & {"model", "task"}:  # these say which keys there are
+            with gather.step():
+                check_fields(_files(reading).over(Layer(reading.typed)).settings)
+    _compose(request, hardware, reading, groups, explicit)
+    check_fields(reading.composition.over(Layer(reading.typed)).settings)
+    return reading
+
+
+def _once(key: str, reading: _Reading) -> str:
+    full = full_key(key, COMMAND_LINE)
+    if full in reading.typed or full in [axis.key for axis in reading.listed]:
+        raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
+    return full
+
+
+def _check_axis(request: Request, axis: Axis) -> None:
+    values = ",".join(str(value) for value in axis.values)
+    if request.strategy is None:
+        raise UsageError(
+            Problem(
+                f"{axis.key}: got {len(axis.values)} values, a single run takes one",
+                axis.source,
+                f"arbiter sweep --strategy TEMPLATE {axis.key}={values}",
+            )
+        )
+
+
+def _compose(
+    request: Request,
+    hardware: Hardware,
+    reading: _Reading,
+    groups: Mapping[str, str],
+    explicit: Collection[str],
+) -> None:
+    """Put the groups, the base config and the template over each other."""
+    group_layer, group_scale = compose_groups(groups, explicit)
+    reading.scale = request.scale or group_scale
+    composition = _files(reading, Composition({}).over(group_layer))
+    if "tier" in explicit:  # a person's word now, against a file's from before
+        own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
+        composition = composition.over(Layer(own))
+    for key, (value, place) in group_layer.settings.items():
+        after, source = composition.settings.get(key, (value, place))
+        group = place.split("/")[1]
+        if group in explicit and group != "tier" and after != value:
+            composition.notes.append(
+                f"{group}={groups[group]} sets {key} {value}; {source} {after}"
+            )
+    if "tier" not in explicit and composition.settings["tier.name"][0] == groups["tier"]:
+        device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
+        composition.notes.append(f"tier {groups['tier']}: {device}")
+    reading.composition = composition
+
+
+def _files(reading: _Reading, under: Composition | None = None) -> Composition:
+    composition = (under or Composition({})).over(reading.base)
+    return composition.over(reading.template.layer) if reading.template else composition
+
+
+def _full_size(reading: _Reading) -> dict[str, Any]:
+    """Return every setting as it is without a scale and, if it is whole so, the command line."""
+    try:
+        config = check(reading.composition.settings)
+    except UsageError:  # the command line may give what the files lack
+        config = check(reading.composition.over(Layer(reading.typed)).settings)
+    return flatten(config.model_dump())
+
+
+def _check_space(
+    request: Request, space: Space, seeds: Sequence[int | None], most: int | None
+) -> None:
+    for axis in space.axes:
+        if axis.key == SEED:
+            raise UsageError(
+                Problem(
+                    "the seed is no axis: it is the unit of evidence",
+                    axis.source,
+                    "seeds = 3 in [space], or --seeds 3",
+                )
+            )
+    count = space.size * len(seeds)
+    if most is None and count > LARGEST_PLAN:
+        factors = [f"{axis.key} {len(axis.values)}" for axis in space.axes]
+        product = " x ".join([*factors, f"seeds {len(seeds)}"])
+        raise UsageError(
+            Problem(
+                f"got {count:,} trials ({product}), expected at most {LARGEST_PLAN:,}",
+                f"[space] of {request.strategy}",
+                "fewer values, or --search random --max-trials 100",
+            )
+        )
+
+
+def _check_fit(trials: Sequence[Trial], hardware: Hardware) -> None:
+    refused: dict[str, list[str]] = {}
+    for trial in trials:
+        refusal = hardware.refuse(trial.config.tier)
+        if refusal is not None:
+            refused.setdefault(refusal, []).append(trial.id)
+    problems = [
+        Problem(
+            f"{refusal} (trial {ids[0]}{f' and {len(ids) - 1} more' if ids[1:] else ''})",
+            "--tier",
+            "--tier cpu trains on the CPU",
+        )
+        for refusal, ids in refused.items()
+    ]
+    if problems:
+        raise UsageError(*problems)
 
 
 def _trials(
@@ -280,18 +414,20 @@ def _trials(
                     break
                 values = {key: (value, sources[key]) for key, value in point.items()}
                 if seed is not None:
-                    values["training.seed"] = (seed, "seeds")
+                    values[SEED] = (seed, "seeds")
                 try:
                     config = composition.config(values)
                     data, vocabulary = _data_facts(config, hashes)
+                    trial = _trial(config, len(trials), dict(point), data, vocabulary)
                 except UsageError as error:
                     problems |= {str(problem): problem for problem in error.problems}
                     continue
                 except InputError as error:
-                    problem = Problem(str(error), "", error.hint)
+                    key = str(error).partition(":")[0]
+                    place = composition.settings.get(key, (None, ""))[1]
+                    problem = Problem(str(error), place, error.hint)
                     problems[str(problem)] = problem
                     continue
-                trial = _trial(config, len(trials), dict(point), data, vocabulary)
                 duplicates += trial.id in trials
                 trials.setdefault(trial.id, trial)
         if len(problems) > 20:
@@ -306,6 +442,19 @@ def _trial(
 ) -> Trial:
     batch = config.training.batch_size
     tokens = (config.data.p**2 // 2 if batch == "full" else batch) * config.seq_len  # type: ignore[union-attr]
+    parameters = parameter_count(config, vocabulary)
+    try:
+        flops = step_flops(config, vocabulary, int(tokens)) * config.training.steps
+    except OverflowError:
+        flops = math.inf
+    if parameters >= MOST_PARAMETERS or not math.isfinite(flops):
+        raise UsageError(
+            Problem(
+                f"got about 1e{len(str(parameters)) - 1} parameters and {flops:.2g} operations,"
+                f" expected fewer than {MOST_PARAMETERS:.0e} parameters",
+                "[model]",
+            )
+        )
     return Trial(
         id=trial_id(config, data),
         position=position,
@@ -313,8 +462,8 @@ def _trial(
         seed=config.training.seed,
         changed=changed,
         config=config,
-        parameters=parameter_count(config, vocabulary),
-        flops=step_flops(config, vocabulary, int(tokens)) * config.training.steps,
+        parameters=parameters,
+        flops=flops,
     )
 
 
@@ -328,7 +477,9 @@ def _data_facts(
     return known[key]
 
 
-def _objective(objective: Objective, trials: Sequence[Trial]) -> Objective:
+def _objective(
+    objective: Objective, trials: Sequence[Trial], template: Template | None
+) -> Objective:
     """Refuse an objective that no trial will ever report."""
     known = {
         "corpus": ("loss", "perplexity", "bits_per_byte", "accuracy"),
@@ -341,17 +492,13 @@ def _objective(objective: Objective, trials: Sequence[Trial]) -> Objective:
         if objective.metric not in names:
             raise UsageError(
                 Problem(
-                    f"task {task} does not report {objective.metric!r}",
-                    "[objective] metric",
+                    f"objective.metric: got {objective.metric!r}, which task {task} does not"
+                    f" report{nearest(objective.metric, names)}",
+                    template.file.place("objective.metric") if template else "",
                     f"one of {', '.join(names)}",
                 )
             )
     return objective
-
-
-def _product(axes: Sequence[Axis], seeds: int) -> str:
-    factors = [f"{axis.key} {len(axis.values)}" for axis in axes]
-    return " x ".join([*factors, f"seeds {seeds}"])
 
 
 def sources_of(plan: Plan) -> Mapping[str, tuple[Any, str]]:

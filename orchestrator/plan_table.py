@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +23,7 @@ def render_plan(plan: Plan, output: str) -> str:
     rows = [
         [
             trial.id,
-            *(trial.changed[key] for key in plan.axes),
+            *(_cell(trial.changed[key], output) for key in plan.axes),
             trial.seed,
             trial.parameters if output == "csv" else f"{trial.parameters:,}",
             trial.config.training.steps,
@@ -32,16 +33,26 @@ def render_plan(plan: Plan, output: str) -> str:
     ]
     if output == "csv":
         buffer = io.StringIO()
-        csv.writer(buffer).writerows([headers, *rows])
+        csv.writer(buffer, lineterminator="\n").writerows([headers, *rows])
         return buffer.getvalue()
     if output == "md":
         return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
     table = tabulate(rows, headers=headers, disable_numparse=True)
-    notes = "".join(f"note: {note}\n" for note in plan.notes)
-    return f"{table}\n\n{len(plan.trials)} trials, ranked by {plan.objective.metric}\n{notes}"
+    count = f"{len(plan.trials)} trial{'' if len(plan.trials) == 1 else 's'}"
+    return f"{table}\n\n{count}, ranked by {plan.objective.metric} ({plan.objective.mode})\n"
 
 
 def render_config(settings: Mapping[str, tuple[Any, str]]) -> str:
     """Return every setting, its value and its source."""
     rows = [[key, repr(value), source] for key, (value, source) in settings.items()]
     return tabulate(rows, headers=["setting", "value", "source"], disable_numparse=True)
+
+
+def _cell(value: Any, output: str) -> str:
+    """Return a value that a user gave as text that is only text, wherever it is shown."""
+    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    if output == "md":
+        return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    if output == "csv" and isinstance(value, str) and text[:1] in ("=", "+", "-", "@"):
+        return f"'{text}"  # a spreadsheet would take it for a formula
+    return text

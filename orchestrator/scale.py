@@ -7,11 +7,12 @@ template's `[scale.smoke]` table and the command line have the last word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from orchestrator.compose import Layer
-from orchestrator.errors import Problem, UsageError
+from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.space import Axis
 from orchestrator.template import Scale, Template, make_axis, parse_seeds
 
@@ -24,17 +25,16 @@ def smoke_dim(dim: int) -> int:
     return dim if dim <= 128 else max(16, round(dim / WIDTH_RATIO / 8) * 8)
 
 
-RULES: Mapping[str, Callable[[Any], Any]] = {
-    "model.dim": smoke_dim,
-    "model.n_layers": lambda n: n if n <= 4 else max(2, round(n / 10)),
-    "model.n_heads": lambda n: min(n, 4),
-    "model.ffn_dim": lambda n: n if n <= 512 else max(16, round(n / WIDTH_RATIO / 8) * 8),
-    "model.vocab_size": lambda n: min(n, 512),
-    "training.seq_len": lambda n: min(n, 64),
-    "training.batch_size": lambda n: n if n == "full" else min(n, 8),
-    "training.eval_tokens": lambda n: min(n, 8_192),
+CAPS: Mapping[str, int] = {
+    "model.vocab_size": 512,
+    "training.seq_len": 64,
+    "training.batch_size": 8,
+    "training.eval_tokens": 8_192,
 }
-"""What a value becomes, by key."""
+"""Values that are cut to at most this; those of an axis keep their ratios."""
+
+SMALLEST_VOCABULARY = 320
+"""A byte-level BPE starts from 256 symbols; below this it would learn next to nothing."""
 
 STEP_KEYS = (
     "training.warmup_steps",
@@ -46,7 +46,11 @@ STEP_KEYS = (
 
 
 def scale(
-    name: str, settings: Mapping[str, Any], template: Template | None, axes: tuple[Axis, ...]
+    name: str,
+    settings: Mapping[str, Any],
+    template: Template | None,
+    axes: tuple[Axis, ...],
+    fixed: Mapping[str, Any],
 ) -> tuple[Layer, tuple[Axis, ...], tuple[int, ...] | None]:
     """Return what a scale sets, the axes as it tries them, and its seeds where it names some.
 
@@ -55,67 +59,131 @@ def scale(
         settings: What the run is without it: every dotted key, defaults included.
         template: The template, if there is one.
         axes: Its axes.
+        fixed: What the command line sets: the last word, so other values are made to fit it.
 
     Raises:
-        UsageError: Neither this program nor the template knows the scale.
+        UsageError: Neither this program nor the template knows the scale, or two values of an
+            axis would become one.
     """
     known = {"smoke", *(template.scales if template else {})}
     if name not in known:
         raise UsageError(
-            Problem(f"no scale {name!r}: known are {', '.join(sorted(known))}", "--scale")
+            Problem(
+                f"no scale {name!r}{nearest(name, known)}",
+                "--scale",
+                f"one of {', '.join(sorted(known))}",
+            )
         )
     own = template.scales.get(name, Scale()) if template else Scale()
-    place = f"--scale {name}"
     small: dict[str, tuple[Any, str]] = {}
     if name == "smoke":
-        small, axes = _shrink(settings, axes, place)
-    where = template.file.place(f"scale.{name}") if template else place
-    small |= {key: (value, where) for key, value in own.settings.items()}
-    replaced = {
-        key: make_axis(key, values, where) for key, values in own.space.items() if key != "seeds"
+        replaced = {*own.space, *fixed}
+        small, axes = _shrink(settings, axes, {**own.settings, **fixed}, replaced)
+
+    def place(key: str) -> str:
+        return template.file.place(f"scale.{name}.{key}") if template else f"--scale {name}"
+
+    small |= {key: (value, place(key)) for key, value in own.settings.items()}
+    listed = {
+        key: make_axis(key, values, place(f"space.{key}"))
+        for key, values in own.space.items()
+        if key != "seeds"
     }
-    axes = tuple(replaced.pop(axis.key, axis) for axis in axes) + tuple(replaced.values())
-    seeds = parse_seeds(own.space["seeds"], where) if "seeds" in own.space else None
+    axes = tuple(listed.pop(axis.key, axis) for axis in axes) + tuple(listed.values())
+    seeds = None
+    if "seeds" in own.space:
+        seeds = parse_seeds(own.space["seeds"], place("space.seeds"))
     return Layer(small), axes, seeds
 
 
 def _shrink(
-    settings: Mapping[str, Any], axes: tuple[Axis, ...], place: str
+    settings: Mapping[str, Any],
+    axes: tuple[Axis, ...],
+    given: Mapping[str, Any],
+    replaced: Collection[str],
 ) -> tuple[dict[str, tuple[Any, str]], tuple[Axis, ...]]:
+    """Return the settings that become smaller, and the axes with smaller values.
+
+    Args:
+        settings: Every dotted key of the full run.
+        axes: Of the full sweep.
+        given: Values that somebody chose for this scale.
+        replaced: Axes that somebody chose values of for this scale; they stay as they are.
+    """
     by_axis = {axis.key: axis for axis in axes}
 
     def largest(key: str) -> Any:
-        if key in by_axis:
-            return max(by_axis[key].values)
-        return settings.get(key)
+        values = by_axis[key].values if key in by_axis else (settings.get(key),)
+        numbers = [v for v in values if type(v) is int and v > 0]
+        return max(numbers, default=None)
 
-    rules = dict(RULES)
+    rules: dict[str, Callable[[Any], Any]] = {}
+    for key, cap in CAPS.items():
+        ratio = min(1.0, cap / (largest(key) or cap))
+        rules[key] = partial(_times, ratio, SMALLEST_VOCABULARY if "vocab" in key else 1)
+    rules["model.n_layers"] = lambda n: n if n <= 4 else max(2, round(n / 10))
+    rules["model.ffn_dim"] = lambda n: n if n <= 512 else max(16, round(n / WIDTH_RATIO / 8) * 8)
     steps = largest("training.steps")
-    if isinstance(steps, int) and steps > STEPS:
-
-        def shorten(n: Any, ratio: float = STEPS / steps) -> Any:
-            return max(1, round(n * ratio)) if n else n
-
-        rules |= dict.fromkeys(("training.steps", *STEP_KEYS), shorten)
+    if steps is not None and steps > STEPS:
+        final = given.get("training.steps", STEPS)
+        short = final if isinstance(final, int) else STEPS
+        rules["training.steps"] = partial(_times, STEPS / steps, 1)
+        rules |= dict.fromkeys(STEP_KEYS, partial(_times, short / steps, 1))
         # A run this short is still worth ten rows, five evaluations and three checkpoints.
-        rules["logging.log_interval"] = lambda n: min(n, STEPS // 10)
-        rules["training.eval_interval"] = lambda n: max(shorten(n), STEPS // 5)
-        rules["checkpoint.interval"] = lambda n: max(shorten(n), STEPS // 3)
+        for key, parts in (("training.eval_interval", 5), ("checkpoint.interval", 3)):
+            rules[key] = partial(_times, short / steps, max(1, short // parts))
+        rules["logging.log_interval"] = lambda n: min(n, max(1, short // 10))
     dim = largest("model.dim")
-    if isinstance(dim, int) and smoke_dim(dim) < dim:
+    if dim is not None and smoke_dim(dim) < dim:
+        rules["model.dim"] = smoke_dim
+        heads = largest("model.n_heads") or 1
+        rules["model.n_heads"] = lambda n: _power_of_two(n * min(1.0, 4 / heads))
+        final_dim = given.get("model.dim", smoke_dim(dim))
+        narrow = final_dim if isinstance(final_dim, int) and final_dim > 0 else smoke_dim(dim)
         # Adam's best rate goes as 1 / width (Yang et al. 2022, arXiv 2203.03466).
-        rules["training.learning_rate"] = lambda rate: rate * dim / smoke_dim(dim)
+        rules["training.learning_rate"] = lambda rate: rate * dim / narrow
 
     def shrunk(key: str, value: Any) -> Any:
-        usable = value is not None and (isinstance(value, int | float) or value == "full")
-        return rules[key](value) if key in rules and usable else value
+        """Leave alone what is no valid value, so that it is still refused as it was given."""
+        kinds = (int, float) if key == "training.learning_rate" else (int,)
+        return rules[key](value) if key in rules and type(value) in kinds and value > 0 else value
 
     small = {
-        key: (shrunk(key, value), place)
+        key: (shrunk(key, value), "--scale smoke")
         for key, value in settings.items()
         if shrunk(key, value) != value
     }
-    return small, tuple(
-        Axis(axis.key, tuple(shrunk(axis.key, v) for v in axis.values), axis.source)
+    tried = tuple(
+        axis
+        if axis.key in replaced
+        else Axis(axis.key, tuple(shrunk(axis.key, v) for v in axis.values), axis.source)
         for axis in axes
     )
+    problems = [
+        Problem(
+            f"axis {new.key}: --scale smoke makes {_listed(old.values)} into {_listed(new.values)},"
+            " expected values that differ",
+            old.source,
+            f"[scale.smoke.space] {new.key.rpartition('.')[2]} = […], or {new.key}=… on the"
+            " command line",
+        )
+        for old, new in zip(axes, tried, strict=True)
+        if len(set(map(repr, new.values))) < len(set(map(repr, old.values)))
+    ]
+    if problems:
+        raise UsageError(*problems)
+    return small, tried
+
+
+def _times(ratio: float, least: int, n: int) -> int:
+    """Return n times a ratio, at least `least` and never more than n."""
+    return min(n, max(least, round(n * ratio)))
+
+
+def _power_of_two(n: float) -> int:
+    """Return the largest power of two that is at most n, and at least 1."""
+    return 1 << max(0, int(n).bit_length() - 1)
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(str(value) for value in values)

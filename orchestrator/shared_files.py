@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -17,16 +18,17 @@ def find(folder: str) -> Path:
 
 
 def find_template(name: str) -> Path:
-    """Return the file of a template's name or path.
+    """Return the file of a template's name, or the path as it is given.
 
     Raises:
         UsageError: There is none.
     """
-    folder = find("sweep_templates")
-    for path in (Path(name), folder / f"{name}.toml"):
-        if path.is_file():
-            return path
-    known = sorted(path.stem for path in folder.glob("*.toml"))
+    shipped = {path.stem: path for path in sorted(find("sweep_templates").glob("*.toml"))}
+    if name in shipped:
+        return shipped[name]
+    if name.endswith(".toml") or os.path.lexists(name):
+        return Path(name)
+    known = tuple(shipped)
     raise UsageError(
         Problem(
             f"no sweep template {name!r}{nearest(name, known)}",

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from orchestrator.errors import Exit
 
@@ -25,7 +26,7 @@ class StopRequest:
     def __init__(self, stop_file: Path, notify: Callable[[str], None]) -> None:
         self.stop_file, self.notify = stop_file, notify
         self._requested = threading.Event()
-        self._previous: dict[int, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __call__(self) -> bool:
         """Return whether the sweep was asked to stop, by a signal or by the file."""
@@ -33,19 +34,13 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         self.stop_file.unlink(missing_ok=True)
-        self.install()
-        return self
-
-    def install(self) -> None:
-        """Take the signals over; again where a library has taken them since."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                previous = signal.signal(number, self._handle)
-                self._previous.setdefault(number, previous)
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
 
     def __exit__(self, *exc: object) -> None:
         for number, previous in self._previous.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._requested.is_set():

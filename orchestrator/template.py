@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,9 +33,9 @@ class ObjectiveSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    metric: str = Field("val/loss", pattern=r"^[a-z]+/[a-z0-9_]+$")
-    mode: str = Field("min", pattern="^(min|max)$")
-    statistic: str = Field("mean", pattern="^(mean|median)$")
+    metric: str = "val/loss"
+    mode: Literal["min", "max"] = "min"
+    statistic: Literal["mean", "median"] = "mean"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_template(path: Path) -> Template:
     problems += wrong
     objective, wrong = _section(file, "objective", ObjectiveSection)
     problems += wrong
-    axes, seeds, wrong = _space(file, file.tables.get("space", {}), "space")
+    axes, seeds, wrong = _space(file)
     problems += wrong
     scales, wrong = _scales(file)
     problems += wrong
@@ -91,7 +91,7 @@ def read_template(path: Path) -> Template:
         raise UsageError(*problems)
     assert isinstance(search, SearchSection) and isinstance(objective, ObjectiveSection)
     return Template(
-        name=str(file.tables.get("name", path.stem)),
+        name=file.tables.get("name", path.stem),
         layer=settings_layer(file),
         axes=axes,
         seeds=seeds,
@@ -129,10 +129,12 @@ def unknown_tables(
     for key, value in file.tables.items():
         if key in known and isinstance(value, dict):
             continue
-        if key in LABELS and isinstance(value, str):
-            continue
-        if key in known:
-            problems.append(Problem(f"{key} is a table: got {value!r}", file.place(key)))
+        if key in LABELS:
+            if not isinstance(value, str):
+                message = f"{key}: got {value!r}, expected text"
+                problems.append(Problem(message, file.place(key), f'{key} = "…"'))
+        elif key in known:
+            problems.append(_no_table(file, key, value))
         elif key in also:
             problems.append(
                 Problem(
@@ -155,38 +157,49 @@ def unknown_tables(
     return problems
 
 
+def _no_table(file: ConfigFile, key: str, value: Any) -> Problem:
+    return Problem(f"{key}: got {value!r}, expected a table", file.place(key), f"[{key}]")
+
+
+def _table(file: ConfigFile, key: str) -> dict[str, Any]:
+    """Return a top-level table; empty where it is not one, which `unknown_tables` reports."""
+    table = file.tables.get(key, {})
+    return table if isinstance(table, dict) else {}
+
+
 def _section(
     file: ConfigFile, name: str, model: type[BaseModel]
 ) -> tuple[BaseModel | None, list[Problem]]:
     try:
-        return model.model_validate(file.tables.get(name, {})), []
+        return model.model_validate(_table(file, name)), []
     except ValidationError as error:
+        keys = [f"{name}.{item['loc'][0]}" for item in error.errors()]
         return None, [
-            Problem(
-                explain(e, f"{name}.{e['loc'][0]}" if e["loc"] else name, model.model_fields),
-                file.place(f"{name}.{e['loc'][0]}" if e["loc"] else name),
-            )
-            for e in error.errors()
+            Problem(explain(key, [item], model.model_fields), file.place(key))
+            for key, item in zip(keys, error.errors(), strict=True)
         ]
 
 
 def _space(
-    file: ConfigFile, table: Any, prefix: str
+    file: ConfigFile,
 ) -> tuple[tuple[Axis, ...], tuple[int, ...] | None, list[Problem]]:
     """Read `[space]`: `seeds`, and axes by dotted or unambiguous short key."""
-    axes: list[Axis] = []
+    axes: dict[str, Axis] = {}
     problems: list[Problem] = []
     seeds = None
-    for key, value in flatten(table).items():
-        place = file.place(f"{prefix}.{key}")
+    for key, value in flatten(_table(file, "space")).items():
+        place = file.place(f"space.{key}")
         try:
             if key == "seeds":
                 seeds = parse_seeds(value, place)
-            else:
-                axes.append(make_axis(key, value, place))
+                continue
+            axis = make_axis(key, value, place)
+            if axis.key in axes:
+                raise UsageError(Problem(f"axis {axis.key} is given twice", place))
+            axes[axis.key] = axis
         except UsageError as error:
             problems += error.problems
-    return tuple(axes), seeds, problems
+    return tuple(axes.values()), seeds, problems
 
 
 def make_axis(key: str, values: Any, place: str) -> Axis:
@@ -195,17 +208,21 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
     Raises:
         UsageError: There is no value, or the key is unknown or ambiguous.
     """
+    full = full_key(key, place)
     if not isinstance(values, list):
+        section, _, leaf = full.partition(".")
         raise UsageError(
             Problem(
                 f"axis {key}: got {values!r}, expected a list of values",
                 place,
-                f"{key} = [{values!r}], or move it to its own table to set it for all trials",
+                f"one value for all trials belongs in [{section}]: {leaf} = …",
             )
         )
     if not values:
-        raise UsageError(Problem(f"axis {key} has no values: expected at least one", place))
-    return Axis(full_key(key, place), tuple(values), place)
+        raise UsageError(
+            Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
+        )
+    return Axis(full, tuple(values), place)
 
 
 def full_key(key: str, place: str) -> str:
@@ -215,18 +232,22 @@ def full_key(key: str, place: str) -> str:
         UsageError: Several sections, or none, have a setting of that name.
     """
     known = setting_keys()
-    if "." in key:
-        if key not in known:
-            raise UsageError(Problem(f"unknown setting {key}{nearest(key, known)}", place))
+    if key in known:
         return key
     found = [name for name in known if name.rpartition(".")[2] == key]
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(Problem(f"{key} is ambiguous: one of {', '.join(found)}", place))
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    close = nearest(key, leaves)
-    raise UsageError(Problem(f"unknown setting {key}{close}", place))
+        message = f"{key} is ambiguous: got a name of {len(found)} settings"
+        raise UsageError(Problem(message, place, f"one of {', '.join(found)}"))
+    hint = "seeds = 3 in [space], or --seeds 3" if key in ("seeds", "training.seeds") else ""
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    if same_leaf:
+        hint = f"there is {' and '.join(same_leaf)}"
+    leaves = [name.rpartition(".")[2] for name in known]
+    close = (nearest(key, known) if "." in key else "") or nearest(leaf, leaves)
+    raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 
 
 def parse_seeds(value: Any, place: str) -> tuple[int, ...]:
@@ -247,20 +268,33 @@ def parse_seeds(value: Any, place: str) -> tuple[int, ...]:
 def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
     scales: dict[str, Scale] = {}
     problems: list[Problem] = []
-    for name, table in file.tables.get("scale", {}).items():
-        place = file.place(f"scale.{name}")
+    for name, table in _table(file, "scale").items():
         if not isinstance(table, dict):
-            problems.append(Problem(f"[scale.{name}] is a table: got {table!r}", place))
+            problems.append(_no_table(file, f"scale.{name}", table))
             continue
-        settings = {key: value for key, value in table.items() if key != "space"}
-        for key in settings:
-            if key not in SECTIONS:
-                problems.append(
-                    Problem(f"unknown table [scale.{name}.{key}]{nearest(key, SECTIONS)}", place)
-                )
-        space = flatten(table.get("space", {}))
-        scales[name] = Scale(
-            {key: value for key, value in flatten(settings).items()},
-            {k if k == "seeds" else full_key(k, place): v for k, v in space.items()},
-        )
+        settings: dict[str, Any] = {}
+        space: dict[str, Any] = {}
+        for key, value in table.items():
+            prefix = f"scale.{name}.{key}"
+            if not isinstance(value, dict) and key in (*SECTIONS, "space"):
+                problems.append(_no_table(file, prefix, value))
+            elif key == "space":
+                for short, values in flatten(value).items():
+                    place = file.place(f"{prefix}.{short}")
+                    try:
+                        if short == "seeds":
+                            parse_seeds(values, place)
+                            space[short] = values
+                        else:
+                            space[make_axis(short, values, place).key] = values
+                    except UsageError as error:
+                        problems += error.problems
+            elif key in SECTIONS:
+                settings |= {f"{key}.{leaf}": v for leaf, v in flatten(value).items()}
+            else:
+                names = (*SECTIONS, "space")
+                message = f"unknown table [{prefix}]{nearest(key, names)}"
+                hint = f"known: {', '.join(names)}"
+                problems.append(Problem(message, file.place(prefix), hint))
+        scales[name] = Scale(settings, space)
     return scales, problems

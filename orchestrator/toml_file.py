@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Problem, UsageError
+from orchestrator.errors import Problem, UsageError, nearest
 
 LARGEST_BYTES = 1_000_000
 
@@ -28,9 +29,12 @@ class ConfigFile:
     lines: dict[str, int]
 
     def place(self, key: str) -> str:
-        """Return `file:line` of a dotted key, or the file alone."""
-        line = self.lines.get(key)
-        return f"{self.path}:{line}" if line is not None else str(self.path)
+        """Return `file:line` of a dotted key or of the table it is in, or the file alone."""
+        while key:
+            if key in self.lines:
+                return f"{self.path}:{self.lines[key]}"
+            key = key.rpartition(".")[0]
+        return str(self.path)
 
 
 def read_config_file(path: Path) -> ConfigFile:
@@ -42,26 +46,38 @@ def read_config_file(path: Path) -> ConfigFile:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise UsageError(Problem("is a folder: expected a TOML file", str(path)))
+            raise UsageError(Problem("got a folder, expected a TOML file", str(path)))
+        if not path.is_file():  # a pipe or a device may never end
+            raise UsageError(Problem("got no regular file, expected a TOML file", str(path)))
         if size > LARGEST_BYTES:
             raise UsageError(
-                Problem(f"{size} bytes: a configuration has at most {LARGEST_BYTES}", str(path))
+                Problem(f"got {size:,} bytes, expected at most {LARGEST_BYTES:,}", str(path))
             )
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(Problem(f"cannot read the file: {error.strerror}", str(path))) from error
+        problem = Problem(f"cannot read the file: {error.strerror}", str(path), _beside(path))
+        raise UsageError(problem) from error
     except UnicodeDecodeError as error:
-        raise UsageError(Problem(f"not UTF-8 text: {error.reason}", str(path))) from error
+        found = f"byte {error.object[error.start]:#04x} at offset {error.start}"
+        raise UsageError(Problem(f"not UTF-8 text: {found}", str(path))) from error
     if path.suffix in (".yaml", ".yml"):
         return ConfigFile(path, _parse_yaml(path, text), {})
     return ConfigFile(path, _parse_toml(path, text), find_lines(text))
 
 
+def _beside(path: Path) -> str:
+    """Name the file in the same folder whose name is nearest."""
+    with contextlib.suppress(OSError):
+        close = nearest(path.name, [p.name for p in path.parent.iterdir() if p.is_file()])
+        return close.removeprefix(" - ")
+    return ""
+
+
 def flatten(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as one dict by dotted key; empty tables vanish."""
+    """Return nested tables as one dict by dotted key; empty tables of the first level vanish."""
     flat: dict[str, Any] = {}
     for key, value in tables.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or not prefix):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
@@ -78,10 +94,11 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         *parents, leaf = key.split(".")
         table = tables
-        for parent in parents:
+        for n, parent in enumerate(parents, start=1):
+            outer = ".".join(parents[:n])
+            if outer in flat:
+                raise UsageError(f"{key}: {outer} is a value, not a table")
             table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
-                raise UsageError(f"{key}: {parent} is a value, not a table")
         table[leaf] = value
     return tables
 
@@ -90,7 +107,7 @@ def find_lines(text: str) -> dict[str, int]:
     """Return the line number of each key of a TOML text, by dotted name."""
     lines: dict[str, int] = {}
     table = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
             table = header.group(1).replace('"', "").replace("'", "")
             lines.setdefault(table, number)
@@ -104,16 +121,25 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        where = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        message = str(error)
-        place = str(path)
-        if where:
-            line, column = int(where.group(1)), int(where.group(2))
-            shown = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
-            message = message.replace(where.group(0), "").strip()
-            message += f"\n    {shown}\n    {' ' * (column - 1)}^"
-            place = f"{path}:{line}:{column}"
-        raise UsageError(Problem(f"not valid TOML: {message}", place)) from error
+        found = re.fullmatch(
+            r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL
+        )
+        assert found is not None, error
+        lines = text.rstrip().split("\n")
+        line = int(found.group(2) or len(lines))
+        shown = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
+        column = int(found.group(3) or len(shown) + 1)
+        message = f"not valid TOML: {found.group(1)}\n{_pointed(shown, column)}"
+        raise UsageError(Problem(message, f"{path}:{line}:{column}")) from error
+    except RecursionError as error:
+        raise UsageError(Problem("not valid TOML: nested too deeply", str(path))) from error
+
+
+def _pointed(line: str, column: int) -> str:
+    """Return the part of a line around a column, from 1, and a caret under it."""
+    first = max(0, column - 60)
+    shown = line[first : column + 20].replace("\t", " ")
+    return f"    {shown}\n    {' ' * (column - 1 - first)}^"
 
 
 def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
@@ -121,8 +147,14 @@ def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
 
     try:
         tables = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise UsageError(Problem(f"not valid YAML: {error.problem}", place)) from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(Problem(f"not valid YAML: {error}", str(path))) from error
-    if not isinstance(tables, dict):
-        raise UsageError(Problem("not a table of settings", str(path)))
+    if not isinstance(tables, dict) or not all(isinstance(key, str) for key in tables):
+        got = f"got {type(tables).__name__}" if not isinstance(tables, dict) else "got other keys"
+        message = f"{got}, expected sections by name, as in the config.yaml of a trial"
+        raise UsageError(Problem(message, str(path)))
     return tables

@@ -120,9 +120,9 @@ class CheckpointStore:
         for path in reversed(self._complete()):
             try:
                 return self._read(path, trial_id), notes
-            except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
-                if isinstance(error, InputError):
-                    raise
+            except (InputError, MemoryError):
+                raise
+            except Exception as error:
                 aside = path.with_name(f"damaged-{path.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)

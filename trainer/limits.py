@@ -51,8 +51,9 @@ class Limits:
                 f" {limits.wall_clock_minutes:g}",
             )
         if active_s >= self._next_memory_check_s:
+            if (found := self._memory()) is not None:
+                return found  # and again when asked next: who sees it first is not who ends it
             self._next_memory_check_s = active_s + MEMORY_CHECK_S
-            return self._memory()
         return None
 
     def _memory(self) -> tuple[Reason, str] | None:

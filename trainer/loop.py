@@ -7,6 +7,7 @@ leaves no trace in what it reports afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import traceback
@@ -22,7 +23,7 @@ from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import InputError
 from trainer.grokking import GrokkingTracker
 from trainer.limits import Limits, peak_gpu_gib
-from trainer.reporting import FitResult, Member, Reason, Reporter
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter
 from trainer.schedule import learning_rate
 from trainer.tasks import Task, build_task
 
@@ -114,11 +115,14 @@ class _Run:
                     self.directory / "tb", self.config.logging.enable_tensorboard, self.step
                 )
                 self.reporter.started(self.id, self.step, note)
+                verdict = GO_ON
                 for step, metrics in self.unsaved_rows:
-                    self.reporter.row(self.id, step, metrics)
+                    verdict = self.reporter.row(self.id, step, metrics)
                 self.unsaved_rows = []
                 if (detail := self._complete()) is not None:
                     self._finish(detail)
+                elif verdict.stop is not None:
+                    self._end(verdict.stop, verdict.detail)
             except Timeout:
                 self._end(Reason.FAILED, f"another process trains in {self.directory}")
             except Exception as error:
@@ -169,7 +173,7 @@ class _Run:
             return
         if advance.error is not None:
             raise advance.error
-        verdict = None
+        verdict = GO_ON
         if advance.steps and (row := self._row(advance)):
             self.unsaved_rows.append((self.step, row))
             if bad := [name for name, value in row.items() if not math.isfinite(value)]:
@@ -183,7 +187,7 @@ class _Run:
             self._save()
         if (detail := self._complete()) is not None:
             self._finish(detail)
-        elif verdict is not None and verdict.stop is not None:
+        elif verdict.stop is not None:
             self._end(verdict.stop, verdict.detail)
         elif (limit := self.limits.reached(self.step, self.watch.seconds)) is not None:
             self._end(*limit)
@@ -207,7 +211,8 @@ class _Run:
             "train/loss": float(advance.losses[-1]),
             "optim/learning_rate": learning_rate(training, step - 1),
         }
-        if logging.track_grad_norms:
+        skipped = self.config.tier.precision == "fp16" and not math.isfinite(advance.grad_norm)
+        if logging.track_grad_norms and not skipped:  # the scaler left an overflowing step out
             row["optim/grad_norm"] = advance.grad_norm
         if logging.track_weight_norms:
             row["optim/weight_norm"] = self.engine.weight_norm(self.id)
@@ -232,7 +237,11 @@ class _Run:
         """Publish a checkpoint of this step, once every row before it is durable."""
         if self.saved_step == self.step:
             return
+        if not math.isfinite(self.engine.weight_norm(self.id)):
+            return  # the next loss ends the run; the checkpoint before is the last sound one
         self.reporter.flush()
+        if self.board is not None:
+            self.board.flush()
         state = self.engine.export(self.id)
         extra: dict[str, Any] = {
             "engine": state.extra,
@@ -252,9 +261,10 @@ class _Run:
         self._end(Reason.FINISHED, detail, final)
 
     def _fail(self, error: Exception) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "log.txt").open("a") as log:
-            log.write("".join(traceback.format_exception(error)))
+        with contextlib.suppress(OSError):  # a full disk: the reason still goes to the reporter
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with (self.directory / "log.txt").open("a") as log:
+                log.write("".join(traceback.format_exception(error)))
         out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
         hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
         name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -9,7 +10,9 @@ import traceback
 import typer
 
 from orchestrator.cli import console, runs, sweeps
-from orchestrator.errors import ArbiterError, Exit
+from orchestrator.errors import ArbiterError, Exit, Problem, StorageError
+
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 app = typer.Typer(
     name="arbiter",
@@ -44,8 +47,10 @@ def _usage_or_bug(error: Exception) -> int:
     if callable(show):
         show()
         return int(getattr(error, "exit_code", Exit.USAGE))
-    if isinstance(error, BrokenPipeError):
-        return Exit.OK  # the reader of our output left
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        place = str(error.filename or "")
+        console.fail(StorageError(Problem(f"the disk refused: {error.strerror}", place)))
+        return Exit.STORAGE
     traceback.print_exc()
     console.fail(ArbiterError("this is a bug in arbiter: please report the lines above"))
     return Exit.BUG

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 
@@ -24,9 +26,12 @@ def say(text: str) -> None:
 
 
 def out(text: str) -> None:
-    """Print data."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+    """Print data. Where the reader has left (`| head`), nobody is told."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # what is left in the buffer goes nowhere, also at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: ArbiterError) -> None:
@@ -37,6 +42,6 @@ def fail(error: ArbiterError) -> None:
 
 def _write(text: str) -> None:
     printable = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
-    with _lock:
+    with _lock, contextlib.suppress(OSError):  # a terminal that was closed ends no sweep
         sys.stderr.write(printable + "\n")
         sys.stderr.flush()

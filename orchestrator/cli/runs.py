@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import check_choice
 
 FORMATS = ("table", "md", "csv", "json", "html")
 
@@ -31,14 +31,7 @@ def leaderboard(
     from orchestrator.ledger import Ledger
     from orchestrator.objective import Objective
 
-    if output not in FORMATS:
-        raise UsageError(
-            Problem(
-                f"no format {output!r}{nearest(output, FORMATS)}",
-                "--format",
-                f"one of {', '.join(FORMATS)}",
-            )
-        )
+    check_choice("format", output, FORMATS)
     directory = find_run(run)
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])

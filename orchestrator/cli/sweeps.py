@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
     from orchestrator.hardware import Hardware
@@ -81,8 +81,7 @@ def plan(
     from orchestrator.plan import Request, sources_of
     from orchestrator.plan_table import FORMATS, render_config, render_plan
 
-    if output not in FORMATS:
-        raise UsageError(Problem(f"no format {output!r}{nearest(output, FORMATS)}", "--format"))
+    check_choice("format", output, FORMATS)
     request = Request(
         base_config=base_config,
         strategy=strategy,
@@ -94,10 +93,10 @@ def plan(
         overrides=tuple(overrides or ()),
     )
     made, _ = _plan(request, gpus)
-    if show_config:
-        console.out(render_config(sources_of(made)))
-        return 0
-    console.out(render_plan(made, output))
+    console.out(render_config(sources_of(made)) if show_config else render_plan(made, output))
+    for note in made.notes:
+        console.say(f"note: {note}")
+    console.say("next: the same with `arbiter sweep` trains them")
     return 0
 
 
@@ -139,7 +138,7 @@ def resume(
 
     if quiet:
         console.be_quiet()
-    _check_executor(executor)
+    check_choice("executor", executor, EXECUTOR_NAMES)
     directory = find_run(run)
     outcome = sweeps.resume(
         directory,
@@ -159,7 +158,7 @@ def _start(
 
     if quiet:
         console.be_quiet()
-    _check_executor(executor)
+    check_choice("executor", executor, EXECUTOR_NAMES)
     made, hardware = _plan(request, gpus)
     directory = sweeps.place(made, runs_root(), fresh)
     for note in made.notes:
@@ -203,14 +202,3 @@ def _close(outcome: Outcome) -> int:
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code
-
-
-def _check_executor(name: str) -> None:
-    if name not in EXECUTOR_NAMES:
-        raise UsageError(
-            Problem(
-                f"no executor {name!r}{nearest(name, EXECUTOR_NAMES)}",
-                "--executor",
-                f"one of {', '.join(EXECUTOR_NAMES)}",
-            )
-        )

@@ -12,7 +12,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -46,6 +48,7 @@ from orchestrator.errors import ArbiterError, Exit, Problem, UsageError  # noqa:
 from orchestrator.executors import Job  # noqa: E402
 from orchestrator.hardware import Hardware  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
+from orchestrator.signals import SIGNALS  # noqa: E402
 from trainer.reporting import GO_ON, FitResult, Verdict  # noqa: E402
 
 MOST_UNANSWERED = 16
@@ -142,6 +145,7 @@ def start_cluster(hardware: Hardware) -> None:
                 "unset RAY_AUTH_MODE",
             )
         )
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     ray.init(
         address="local",
         num_cpus=hardware.cpus,
@@ -152,6 +156,9 @@ def start_cluster(hardware: Hardware) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray's own would end this process at SIGTERM
+            signal.signal(number, handler)
 
 
 def reserved(config: dict[str, Any]) -> Any:

@@ -11,7 +11,8 @@ HTML or for a terminal; `report.py` is the HTML page.
 
 from __future__ import annotations
 
-from orchestrator.leaderboard.export import FORMATS, Leaderboard, build, render, write_leaderboard
+from orchestrator.leaderboard.export import FORMATS, render, write_leaderboard
 from orchestrator.leaderboard.ranking import Entry, rank
+from orchestrator.leaderboard.table import Leaderboard, build
 
 __all__ = ["FORMATS", "Entry", "Leaderboard", "build", "rank", "render", "write_leaderboard"]

@@ -18,16 +18,9 @@ from typing import Any
 
 import jinja2
 
-from orchestrator.leaderboard.export import (
-    Leaderboard,
-    cells,
-    figure,
-    one_line,
-    plain,
-    setting,
-    short_names,
-)
 from orchestrator.leaderboard.ranking import Entry
+from orchestrator.leaderboard.table import Leaderboard, cells, short_names
+from orchestrator.leaderboard.text import figure, one_line, plain, setting
 
 TEMPLATE = "report.html.j2"
 MOST_BARS = 20

@@ -127,8 +127,15 @@ def _train_bpe(lines: Iterable[str], size: int) -> Any:
     return encoder
 
 
-@lru_cache(maxsize=8)
 def _load(path: str) -> Any:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(f"data.tokenizer_path: no file {path!r}")
+    return _parse(path, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _parse(path: str, mtime_ns: int) -> Any:
     """Read a tokenizer.json of byte-level BPE; JSON, so nothing in it is run."""
     from tokenizers import Tokenizer as Encoder
 

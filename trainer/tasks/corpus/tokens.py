@@ -6,6 +6,7 @@ another name and renamed, so that processes that start together cannot read half
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -21,6 +22,8 @@ from trainer.identity import fingerprint
 from trainer.tasks.corpus import text, tokenizer
 
 FORMAT = 1
+UNREADABLE = (OSError, EOFError, ValueError, KeyError)
+"""What reading raises where tokens were never made, or are damaged: then they are made."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ class _Shared:
 @lru_cache(maxsize=4)
 def _tokens(shared: _Shared) -> Tokens:
     folder = cache_folder() / shared.key
-    if not (folder / "index.json").is_file():
-        _write(folder, shared.config)
+    with contextlib.suppress(*UNREADABLE):
+        return _read(folder)
+    _write(folder, shared.config)
+    return _read(folder)
+
+
+def _read(folder: Path) -> Tokens:
     index = json.loads((folder / "index.json").read_text())
     splits = {
         name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -106,5 +114,8 @@ def _write(folder: Path, config: RunConfig) -> None:
         try:
             draft.rename(folder)
         except OSError:
-            if not (folder / "index.json").is_file():  # else: another process was first
-                raise
+            try:
+                _read(folder)  # another process was first
+            except UNREADABLE:
+                folder.rename(Path(temporary) / "damaged")
+                draft.rename(folder)

@@ -1,0 +1,81 @@
+"""Write docs/configuration.md from the schema: `python docs/generate.py`. A test keeps it true."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from orchestrator.compose import VARIANTS
+from trainer.config import RunConfig
+from trainer.identity import LABELS
+
+DECIDING = ("model", "data", "training")
+
+
+def reference() -> str:
+    """Return every setting of every section as Markdown."""
+    lines = [
+        "# Every setting",
+        "",
+        "Written by `python docs/generate.py`. Order of the layers, last wins: defaults, Hydra",
+        "groups (`configs/`), base config, template, scale, command line, the trial's point.",
+        "`arbiter plan … --show-config` prints the result with the source of each value.",
+    ]
+    variants = {key.partition(".")[0]: (key, models) for key, models in VARIANTS.items()}
+    for section, info in RunConfig.model_fields.items():
+        decides = "decides the result" if section in DECIDING else "never decides the result"
+        if section in variants:
+            key, models = variants[section]
+            for model in models:
+                kind = model.model_fields[key.partition(".")[2]].default
+                lines += ["", f'## [{section}] with {key} = "{kind}"', "", _summary(model, decides)]
+                lines += _table(section, model)
+        else:
+            model = typing.cast(type[BaseModel], info.annotation)
+            lines += ["", f"## [{section}]", "", _summary(model, decides), *_table(section, model)]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(model: type[BaseModel], decides: str) -> str:
+    first = (model.__doc__ or "").strip().splitlines()[0]
+    return f"{first} ({decides})"
+
+
+def _table(section: str, model: type[BaseModel]) -> list[str]:
+    lines = ["", "| key | values | default | |", "|---|---|---|---|"]
+    for name, info in model.model_fields.items():
+        label = " (label)" if name in LABELS.get(section, ()) else ""
+        default = "none" if info.default is None else f"`{str(info.default).lower()}`"
+        lines.append(
+            f"| `{section}.{name}` | {_values(info)} | {default} | {info.description or ''}{label} |"
+        )
+    return lines
+
+
+def _values(info: FieldInfo) -> str:
+    parts = [part for part in _kinds(info.annotation) if part != "NoneType"]
+    bounds = []
+    for item in info.metadata:
+        for sign, attribute in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+            if (bound := getattr(item, attribute, None)) is not None:
+                bounds.append(f"{sign} {bound}")
+    return ", ".join([" \\| ".join(parts), *bounds])
+
+
+def _kinds(annotation: object) -> list[str]:
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return [f"`{argument}`" for argument in arguments]
+    if arguments:
+        return [kind for argument in arguments for kind in _kinds(argument)]
+    return [getattr(annotation, "__name__", str(annotation))]
+
+
+if __name__ == "__main__":
+    target = Path(__file__).with_name("configuration.md")
+    target.write_text(reference(), encoding="utf-8")
+    sys.exit(0)

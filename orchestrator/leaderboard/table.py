@@ -1,0 +1,301 @@
+"""The one table behind every format: entries as columns and cells.
+
+`cells` is the only place where an entry becomes columns, so Markdown, CSV, JSON, HTML and the
+terminal cannot disagree. A cell has a value (exact, for CSV and JSON) and a text (one line, for
+people).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.leaderboard.ranking import Entry, rank
+from orchestrator.leaderboard.text import duration, figure, is_number, one_line, setting, spelled
+from orchestrator.ledger import TrialRecord
+from orchestrator.objective import Objective
+
+SHOWN_IDS = 3
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All that a leaderboard says. Make one with `build`.
+
+    Args:
+        title: The sweep's name.
+        run_directory: Where the sweep lives, as a user would type it; part of the commands.
+        n_trials: Trials of the sweep, ranked or not.
+        objective: What it was ranked by.
+        entries: The points, ranked ones first.
+        axes: Dotted names of the changed settings, in order of appearance.
+        notes: Sentences a reader needs in order to believe the ranking, or not to.
+    """
+
+    title: str
+    run_directory: str
+    n_trials: int
+    objective: Objective
+    entries: tuple[Entry, ...]
+    axes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def test_metric(self) -> str | None:
+        """The metric shown for the best point, which played no part in choosing it."""
+        return self.objective.test_metric
+
+    @property
+    def criterion(self) -> str:
+        """The objective in words."""
+        better = "lower" if self.objective.mode == "min" else "higher"
+        if self.objective.statistic == "median":
+            over = "median over seeds with the interquartile range"
+        else:
+            over = "mean over seeds ± sample standard deviation"
+        return f"{self.objective.metric}, {better} is better; {over}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Args:
+        name: Full name, for CSV and JSON.
+        heading: Short name for people; None where they are spared the column.
+        numeric: True where its values are numbers.
+        code: True where its text is to be typed or copied.
+        axis: True for a changed setting.
+    """
+
+    name: str
+    heading: str | None = None
+    numeric: bool = False
+    code: bool = False
+    axis: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: the exact plain value, and the line a person reads."""
+
+    value: Any
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; the first `n_ranked` rows have a rank."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    n_ranked: int
+
+    def section(self, ranked: bool) -> Table:
+        """Return the ranked rows or the others, with the columns that tell people something."""
+        rows = self.rows[: self.n_ranked] if ranked else self.rows[self.n_ranked :]
+        kept = [
+            i
+            for i, column in enumerate(self.columns)
+            if column.heading is not None and any(row[i].text for row in rows)
+        ]
+        return Table(
+            tuple(self.columns[i] for i in kept),
+            tuple(tuple(row[i] for i in kept) for row in rows),
+            len(rows) if ranked else 0,
+        )
+
+
+def build(
+    trials: Sequence[TrialRecord], objective: Objective, *, title: str, run_directory: str
+) -> Leaderboard:
+    """Rank the trials of a sweep and say what a reader has to know.
+
+    Args:
+        trials: All trials of the ledger.
+        objective: What to rank by.
+        title: The sweep's name.
+        run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
+    """
+    entries = tuple(rank(trials, objective))
+    return Leaderboard(
+        title=title,
+        run_directory=run_directory,
+        n_trials=len(trials),
+        objective=objective,
+        entries=entries,
+        axes=tuple(dict.fromkeys(axis for entry in entries for axis in entry.changed)),
+        notes=tuple(_notes(entries, trials, objective)),
+    )
+
+
+def cells(board: Leaderboard) -> Table:
+    """Lay a leaderboard out in columns and rows; every format is written from this."""
+    metric, test_metric = board.objective.metric, board.test_metric
+    suffix = "iqr" if board.objective.statistic == "median" else "sd"
+    short = short_names(board.axes)
+
+    columns: list[tuple[Column, Callable[[Entry], Cell]]] = [
+        (Column("rank", "rank", numeric=True), lambda e: Cell(e.rank, _text(e.rank)))
+    ]
+    for axis in board.axes:
+        values = [entry.changed.get(axis) for entry in board.entries]
+        numeric = all(is_number(value) for value in values if value is not None)
+        columns.append(
+            (
+                Column(axis, short[axis], numeric=numeric, axis=True),
+                lambda e, axis=axis: (  # type: ignore[misc]
+                    Cell(e.changed[axis], setting(e.changed[axis]))
+                    if axis in e.changed
+                    else Cell(None)
+                ),
+            )
+        )
+    columns += [
+        (
+            Column(metric, metric, numeric=True),
+            lambda e: Cell(e.value, figure(e.value, e.spread, board.objective)),
+        ),
+        (Column(f"{metric}_{suffix}", numeric=True), lambda e: Cell(e.spread)),
+        (Column("n_finished", "seeds", numeric=True), lambda e: Cell(e.n_finished, _seeds(e))),
+        (Column("n_seeds", numeric=True), lambda e: Cell(e.n_seeds)),
+    ]
+    if test_metric is not None:
+        columns += [
+            (
+                Column(test_metric, f"{test_metric} (best only)", numeric=True),
+                lambda e: Cell(e.test, figure(e.test, e.test_spread, board.objective)),
+            ),
+            (Column(f"{test_metric}_{suffix}", numeric=True), lambda e: Cell(e.test_spread)),
+        ]
+    columns += [
+        (Column("state", "state"), lambda e: Cell(e.state, _state(e))),
+        (Column("reason"), lambda e: Cell(e.reason)),
+        (
+            Column("active_s", "time", numeric=True),
+            lambda e: Cell(e.active_s, duration(e.active_s)),
+        ),
+        (Column("steps", numeric=True), lambda e: Cell(e.steps)),
+        (
+            Column("trial_ids", "trials", code=True),
+            lambda e: Cell(e.trial_ids, _ids(e)),
+        ),
+        (Column("seeds"), lambda e: Cell(e.seeds)),
+        (Column("seed_values"), lambda e: Cell(e.seed_values)),
+        (
+            Column("command", "command", code=True),
+            lambda e: Cell(_command(board, e), spelled(_command(board, e))),
+        ),
+    ]
+    return Table(
+        tuple(column for column, _ in columns),
+        tuple(tuple(cell(entry) for _, cell in columns) for entry in board.entries),
+        sum(entry.rank is not None for entry in board.entries),
+    )
+
+
+def short_names(axes: Iterable[str]) -> dict[str, str]:
+    """Return a heading for each axis: its last component where no other axis has the same."""
+    axes = list(axes)
+    last = [axis.rpartition(".")[2] or axis for axis in axes]
+    taken = {"rank", "seeds", "state", "time", "trials", "command"}
+    return {
+        axis: name if last.count(name) == 1 and name not in taken else axis
+        for axis, name in zip(axes, last, strict=True)
+    }
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _seeds(entry: Entry) -> str:
+    if entry.n_finished == entry.n_seeds:
+        return str(entry.n_seeds)
+    return f"{entry.n_finished} of {entry.n_seeds}"
+
+
+def _state(entry: Entry) -> str:
+    """Say how a point ended; a ranked one has finished, whatever its seeds had to tell."""
+    if entry.rank is not None:
+        return entry.state
+    # "incomplete" adds nothing to "2 of 3 seeds finished; ...".
+    said = [] if entry.state == "incomplete" and entry.reason else [entry.state]
+    return one_line(": ".join([*said, entry.reason] if entry.reason else said))
+
+
+def _ids(entry: Entry) -> str:
+    """Name up to three trials of a point; CSV and JSON name all."""
+    shown = entry.trial_ids[:SHOWN_IDS]
+    more = len(entry.trial_ids) - len(shown)
+    return one_line(", ".join(shown) + (f" and {more} more" if more else ""))
+
+
+def _command(board: Leaderboard, entry: Entry) -> str:
+    path = f"{board.run_directory}/trials/{entry.trial_ids[0]}/config.yaml"
+    return f"arbiter train --base-config {shlex.quote(path)}"
+
+
+def _notes(
+    entries: Sequence[Entry], trials: Sequence[TrialRecord], objective: Objective
+) -> Iterable[str]:
+    ranked = [entry for entry in entries if entry.rank is not None]
+    metric, test_metric = objective.metric, objective.test_metric
+    if entries and all(entry.n_seeds == 1 for entry in entries):
+        yield "One seed per point: the ranking has no measure of chance."
+    elif any(entry.n_seeds == 1 for entry in ranked):
+        yield "Some points have one seed: their place has no measure of chance."
+    if len(ranked) > 1:
+        yield from _closeness(ranked)
+    if ranked and test_metric is not None:
+        if ranked[0].test is None:
+            yield f"The best point was chosen by {metric}; it did not report {test_metric}."
+        else:
+            yield (
+                f"The best point was chosen by {metric}; {test_metric} is shown for that point"
+                " only, because choosing by it would make it a second validation metric."
+            )
+    if not ranked:
+        yield f"No point is ranked: none has all its seeds finished with a finite {metric}."
+    elif len(ranked) < len(entries):
+        left = len(entries) - len(ranked)
+        yield (
+            f"{left} of {len(entries)} points {'is' if left == 1 else 'are'} not ranked: a point"
+            f" is ranked when all its seeds finished with a finite {metric}."
+        )
+    yield from _baselines(trials)
+
+
+def _closeness(ranked: Sequence[Entry]) -> Iterable[str]:
+    """Whether first and second can be told apart."""
+    first, second = ranked[0], ranked[1]
+    shared = sum(entry.rank == 1 for entry in ranked)
+    if shared > 1:
+        yield f"{shared} points share rank 1; the first of them in the plan is listed first."
+        return
+    assert first.value is not None and second.value is not None
+    spreads = [entry.spread for entry in (first, second) if entry.spread is not None]
+    gap = abs(first.value - second.value)
+    if spreads and gap < max(spreads):
+        yield (
+            f"Ranks 1 and 2 are {gap:.2g} apart, less than the spread of their seeds"
+            f" ({max(spreads):.2g}): it takes more seeds to tell them apart."
+        )
+
+
+def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        for name, value in trial.final.items():
+            if name.startswith("baseline/") and math.isfinite(value):
+                found.setdefault(name, []).append(value)
+    for name, values in sorted(found.items()):
+        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+        span = low if low == high else f"{low} to {high}, depending on the point"
+        yield f"{name} {span}: what a model that learned nothing would reach."
+
+
+# The formats

@@ -1,0 +1,24 @@
+"""What every test shares: folders of its own, one thread, reproducible examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import settings
+
+pytest.register_assert_rewrite("tests.contracts")
+settings.register_profile("arbiter", deadline=None, derandomize=True, database=None)
+settings.load_profile("arbiter")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the machine's caches and runs out of the tests, and the tests out of them."""
+    torch.set_num_threads(1)
+    torch.set_warn_always(True)  # a warning is an error: in each test, not in the first alone
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARBITER_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("ARBITER_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield

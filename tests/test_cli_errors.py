@@ -1,0 +1,259 @@
+"""What a user gets wrong is told at once, before anything heavy is loaded or written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.app import run
+from orchestrator.errors import Exit
+from orchestrator.hardware import detect
+from orchestrator.layout import RunDirectory, new_run_directory
+from orchestrator.plan import Request, make_plan
+from orchestrator.sweep import create
+
+HEAVY_WAS_LOADED = 99
+
+ARBITER = f"""
+import sys
+sys.argv[0] = "arbiter"
+from orchestrator.cli import main
+try:
+    main()
+finally:
+    heavy = {{"ray", "torch", "pandas", "optuna"}} & {{*sys.modules}}
+    if heavy:
+        sys.stderr.write(f"loaded {{heavy}}")
+        sys.exit({HEAVY_WAS_LOADED})
+"""
+
+
+@dataclass
+class Shop:
+    """A folder to run `arbiter` in, with everything it may write to below it."""
+
+    root: Path
+    runs: str = ""
+
+    def arbiter(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "ARBITER_RUNS": self.runs or str(self.root / "runs"),
+            "ARBITER_HOME": str(self.root / "home"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment.pop("ARBITER_FULL_ERROR", None)
+        return subprocess.run(
+            [sys.executable, "-c", ARBITER, *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def tree(self) -> dict[str, tuple[int, int]]:
+        return {
+            str(path): (path.lstat().st_size, path.lstat().st_mtime_ns)
+            for path in self.root.rglob("*")
+        }
+
+    def file(self, name: str, text: str) -> str:
+        (self.root / name).write_text(text)
+        return name
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def refused(shop: Shop, *arguments: str, code: int = Exit.USAGE) -> str:
+    """Run a command that must be refused; return what it said."""
+    before = shop.tree()
+    done = shop.arbiter(*arguments)
+    assert done.returncode == code, (done.returncode, done.stderr)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert shop.tree() == before
+    return done.stderr
+
+
+def test_a_wrong_key(shop: Shop) -> None:
+    base = shop.file("base.toml", "[training]\nsteps = 3\nleraning_rate = 1e-3\n")
+    assert refused(shop, "sweep", "--strategy", "grid", "--base-config", base, "--gpus", "0") == (
+        "error: base.toml:3: unknown key training.leraning_rate - did you mean learning_rate?\n"
+    )
+
+
+def test_a_wrong_key_on_the_command_line(shop: Shop) -> None:
+    assert refused(shop, "sweep", "--strategy", "grid", "model.dmi=64", "--gpus", "0") == (
+        "error: command line: unknown setting model.dmi - did you mean model.dim?\n"
+    )
+
+
+def test_a_wrong_type_and_another_mistake(shop: Shop) -> None:
+    base = shop.file("base.toml", '[training]\nlearning_rate = "1e-3"\nsteps = 0\n')
+    assert refused(shop, "sweep", "--strategy", "grid", "--base-config", base) == (
+        "error: base.toml:2: training.learning_rate: got '1e-3', expected a number\n"
+        "error: base.toml:3: training.steps: got 0, expected at least 1\n"
+    )
+
+
+def test_a_syntax_error(shop: Shop) -> None:
+    template = shop.file("mine.toml", "[space]\ndim = [1, 2\nsteps = 3\n")
+    error, line, caret = refused(shop, "sweep", "--strategy", template).splitlines()
+    assert error.startswith("error: mine.toml:3:")
+    assert "not valid TOML: " in error
+    assert line == "    steps = 3"
+    assert caret.strip() == "^"
+
+
+def test_a_missing_file(shop: Shop) -> None:
+    shop.file("base_config.toml", "")
+    assert refused(shop, "sweep", "--strategy", "grid", "--base-config", "base_confg.toml") == (
+        "error: base_confg.toml: cannot read the file: No such file or directory\n"
+        "  hint: did you mean base_config.toml?\n"
+    )
+
+
+def test_an_unknown_template(shop: Shop) -> None:
+    said = refused(shop, "sweep", "--strategy", "deep_narow")
+    assert "--strategy: no sweep template 'deep_narow' - did you mean deep_narrow?" in said
+    assert "hint: one of " in said
+
+
+def test_too_many_gpus(shop: Shop) -> None:
+    said = refused(shop, "sweep", "--strategy", "grid", "--gpus", "64")
+    assert said.startswith("error: --gpus: asked for 64, this machine has ")
+    assert "--gpus 0 trains on the CPU" in said
+
+
+def test_a_tier_that_does_not_fit(shop: Shop) -> None:
+    said = refused(shop, "sweep", "--strategy", "grid", "--gpus", "0", "--tier", "high_vram")
+    assert said.startswith("error: --tier: tier high_vram needs a GPU: none is in use here (trial")
+    assert "hint: --tier cpu" in said
+
+
+@pytest.mark.parametrize("command", ["sweep", "train"])
+@pytest.mark.parametrize("runs", ["/proc/x", "a file"])
+def test_a_runs_folder_that_cannot_be_written_to(shop: Shop, command: str, runs: str) -> None:
+    shop.runs = runs if runs.startswith("/") else str(shop.root / shop.file("mine", "text"))
+    strategy = ["--strategy", "grid"] if command == "sweep" else []
+    said = refused(shop, command, *strategy, "--gpus", "0")
+    assert said.startswith(f"error: runs folder {shop.runs}: cannot write: ")
+    assert "hint: set ARBITER_RUNS" in said
+
+
+def test_a_directory_that_another_process_writes_to(shop: Shop) -> None:
+    plan = make_plan(Request(strategy="grid", scale="smoke"), detect().limited_to(0))
+    directory = new_run_directory(shop.root / "runs", plan.name, plan.hash)
+    directory.path.mkdir(parents=True)
+    create(plan, directory, [])
+    command = ["sweep", "--strategy", "grid", "--scale", "smoke", "--gpus", "0", "-q"]
+    with locked(directory):
+        for arguments in (command, ["resume", directory.path.name, "--gpus", "0", "-q"]):
+            said = refused(shop, *arguments, code=Exit.LOCKED)
+            assert f": process {os.getpid()} on " in said
+            assert f"hint: arbiter status runs/{directory.path.name}" in said
+
+
+@contextlib.contextmanager
+def locked(directory: RunDirectory) -> Iterator[None]:
+    with directory.locked():
+        yield
+
+
+def test_a_ledger_that_is_damaged(shop: Shop) -> None:
+    run = shop.root / "runs" / "grid-1-abcd"
+    run.mkdir(parents=True)
+    (run / "ledger.db").write_text("not a database")
+    for arguments in (["status"], ["leaderboard"], ["resume", "grid-1-abcd", "--gpus", "0"]):
+        if arguments[0] == "resume":  # it takes the lock first
+            done = shop.arbiter(*arguments)
+            assert (done.returncode, "Traceback" in done.stderr) == (Exit.STORAGE, False)
+        else:
+            assert "not a ledger, or damaged" in refused(shop, *arguments, code=Exit.STORAGE)
+    assert (run / "ledger.db").read_text() == "not a database"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "model.dim=64,128"], "model.dim: got 2 values, a single run takes one"),
+        (["sweep"], "Missing option '--strategy'"),
+        (["sweep", "--strategy", "grid", "foo"], "got 'foo', expected key=value"),
+        (["plan", "--strategy", "grid", "--seeds", "0"], "--seeds"),
+        (["plan", "--strategy", "grid", "--scale", "tiny"], "--scale: no scale 'tiny'"),
+        (["plan", "--strategy", "grid", "--search", "bayes"], "no search method 'bayes'"),
+        (["plan", "--strategy", "grid", "--format", "xml"], "one of table, md, csv, json"),
+        (["sweep", "--strategy", "grid", "--executor", "rya_tune"], "did you mean ray_tune?"),
+        (["leaderboard", "--format", "htm"], "did you mean html?"),
+        (["status", "nope"], "no sweep of the path or name 'nope'"),
+        (["leaderboard"], "no sweep yet"),
+        (["swep"], "No such command 'swep'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_odd_commands(
+    shop: Shop,
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(shop.root)
+    monkeypatch.setenv("ARBITER_RUNS", str(shop.root / "runs"))
+    monkeypatch.setattr("sys.argv", ["arbiter", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    said = capsys.readouterr()
+    assert ended.value.code == Exit.USAGE
+    assert expected in said.err
+    assert (said.out, "Traceback" in said.err) == ("", False)
+    assert shop.tree() == {}
+
+
+def test_a_plan_writes_nothing_and_its_notes_are_no_data(shop: Shop) -> None:
+    done = shop.arbiter("plan", "--strategy", "grid", "--gpus", "0", "--format", "csv")
+    assert done.returncode == Exit.OK, done.stderr
+    assert done.stdout.startswith("trial,model.n_layers,")
+    assert len(done.stdout.splitlines()) == 9
+    assert "note: tier cpu: no GPU is in use" in done.stderr
+    assert "next: " in done.stderr
+    assert list(shop.root.iterdir()) == []
+
+
+def test_a_reader_that_leaves_early_is_no_error(shop: Shop) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    script = '"$0" -c "$1" plan --strategy grid --gpus 0 | true; exit ${PIPESTATUS[0]}'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable, ARBITER],
+        cwd=shop.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (Exit.OK, False), done.stderr
+
+
+def test_the_whole_error_is_shown_on_demand(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ARBITER, "plan", "--strategy", "grd"],
+        cwd=shop.root,
+        env=os.environ | {"ARBITER_FULL_ERROR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == Exit.USAGE
+    assert "Traceback" in done.stderr
+    assert "no sweep template 'grd'" in done.stderr

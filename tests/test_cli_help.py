@@ -1,0 +1,36 @@
+"""The command line's surface, frozen: a change of it is a change of a golden file.
+
+`ARBITER_UPDATE_GOLDEN=1 pytest tests/test_cli_help.py` writes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli.app import app
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMANDS = sorted(
+    str(c.name or getattr(c.callback, "__name__", "")) for c in app.registered_commands
+)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS], ids=lambda name: name or "arbiter")
+def test_help_is_as_it_was(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    arguments = [command, "--help"] if command else ["--help"]
+    shown = CliRunner().invoke(app, arguments, env=environment, prog_name="arbiter")
+    assert shown.exit_code == 0, shown.output
+    path = GOLDEN / f"help_{command or 'arbiter'}.txt"
+    if os.environ.get("ARBITER_UPDATE_GOLDEN"):
+        path.write_text(shown.output, encoding="utf-8")
+    assert shown.output == path.read_text(encoding="utf-8")
+
+
+def test_no_golden_file_is_left_of_a_command_that_went() -> None:
+    kept = {path.stem.removeprefix("help_") for path in GOLDEN.glob("help_*.txt")}
+    assert kept == {"arbiter", *COMMANDS}

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cohort import Cohort, CohortQueue, Share
+from orchestrator.executors import Job, make_executor
+from orchestrator.hardware import Hardware
+from orchestrator.layout import RunDirectory
+from orchestrator.sweep import create
+from tests.contracts.executors import ExecutorContract, undisturbed
+from tests.sweeps import events_of, tiny_plan, trials_of
+
+__all__ = ["undisturbed"]  # the contract's fixture, found by its name
+
+FOUR_GPUS = Hardware(cpus=2, gpus=(80.0,) * 4)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One Ray cluster for this file, with four GPUs that exist only for its scheduler."""
+    from orchestrator.executors import ray_tune  # sets the environment that Ray reads
+
+    ray_tune.start_cluster(FOUR_GPUS)
+    yield
+    ray_tune.ray.shutdown()
+
+
+class TestInline(ExecutorContract):
+    executor = "inline"
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("cluster")
+class TestRayTune(ExecutorContract):
+    executor = "ray_tune"
+
+    def test_each_cohort_gets_its_share_of_the_gpus(self, tmp_path: Path) -> None:
+        plan = tiny_plan(tmp_path)
+        directory = RunDirectory(tmp_path / "run")
+        directory.path.mkdir()
+        create(plan, directory, ["test"])
+        ids = [trial.id for trial in plan.trials]
+        gpus = (0.5, 0.5, 1.0, 4.0)
+        cohorts = [
+            Cohort(f"share-{number}", (trial_id,), Share(1, share))
+            for number, (trial_id, share) in enumerate(zip(ids, gpus, strict=True))
+        ]
+        make_executor("ray_tune").run(
+            Job(directory, CohortQueue(cohorts), FOUR_GPUS, directory.stop_file.exists)
+        )
+        assert {t.reason for t in trials_of(directory.path)} == {"finished"}
+        given = {}
+        for event in events_of(directory.path, "placed"):
+            cohort, _, where = event.detail.partition(" on ")
+            given[cohort] = where.partition("GPU ")[2].partition(":")[0].split(",")
+        assert [len(given[f"share-{n}"]) for n in range(4)] == [1, 1, 1, 4]
+        assert sorted(given["share-3"]) == ["0", "1", "2", "3"]
+        # Each cohort on GPUs has a process of its own.
+        processes = {event.detail.split()[3] for event in events_of(directory.path, "placed")}
+        assert len(processes) == len(cohorts)

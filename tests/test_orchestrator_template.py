@@ -1,0 +1,161 @@
+"""Templates and base configs: what they may say, and what they are told when they say it wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.objective import Objective
+from orchestrator.template import Template, read_base_config, read_template
+
+
+def template(folder: Path, text: str, name: str = "mine.toml") -> Template:
+    (folder / name).write_text(text)
+    return read_template(folder / name)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        template(folder, text)
+    return [str(problem).replace(f"{folder}/", "") for problem in caught.value.problems]
+
+
+def test_axes_by_dotted_and_by_short_key_in_the_order_of_the_file(tmp_path: Path) -> None:
+    read = template(
+        tmp_path,
+        '[space]\nn_layers = [2, 4]\n"training.weight_decay" = [0.1]\nmodel.dim = [8, 16]\n',
+    )
+    assert [(axis.key, axis.values) for axis in read.axes] == [
+        ("model.n_layers", (2, 4)),
+        ("training.weight_decay", (0.1,)),
+        ("model.dim", (8, 16)),
+    ]
+    assert read.axes[1].source == f"{tmp_path}/mine.toml:3"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("leraning_rate = [1e-3]", "unknown setting leraning_rate - did you mean learning_rate?"),
+        ('"model.dmi" = [1]', "unknown setting model.dmi - did you mean model.dim?"),
+        ('"train.steps" = [1]', "unknown setting train.steps\n  hint: there is training.steps"),
+        ("name = ['a']", "name is ambiguous: got a name of 2 settings"),
+        ("dim = 64", "axis dim: got 64, expected a list of values"),
+        ("dim = []", "axis dim: got no values, expected at least one"),
+        ('dim = "64"', "axis dim: got '64', expected a list of values"),
+        ("seeds = 0", "seeds: got 0, expected a count of at least 1 or a list of seeds"),
+        ("seeds = []", "seeds: got [], expected"),
+        ("seeds = true", "seeds: got True, expected"),
+        ("seeds = 1.5", "seeds: got 1.5, expected"),
+        ("seeds = [0, -1]", "seeds: got [0, -1], expected"),
+        ('seeds = ["a"]', "seeds: got ['a'], expected"),
+    ],
+)
+def test_an_axis_that_is_wrong_is_named_with_its_line(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    (problem,) = problems(tmp_path, f"[space]\n{line}\n")
+    assert problem.startswith(f"mine.toml:2: {expected}")
+
+
+def test_the_names_a_short_key_may_mean_are_listed(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "[space]\nname = ['a']\n")
+    assert "hint: one of model.name, tier.name" in problem
+
+
+def test_one_axis_under_two_names_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, '[space]\ndim = [8]\n"model.dim" = [16]\n')
+    assert problem == "mine.toml:3: axis model.dim is given twice"
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [("3", (0, 1, 2)), ("1", (0,)), ("[5, 2]", (5, 2)), ("[5, 5, 2]", (5, 2))],
+)
+def test_seeds_are_a_count_or_a_list(tmp_path: Path, value: str, seeds: tuple[int, ...]) -> None:
+    assert template(tmp_path, f"[space]\nseeds = {value}\n").seeds == seeds
+
+
+def test_no_word_on_seeds_is_not_one_seed(tmp_path: Path) -> None:
+    assert template(tmp_path, "").seeds is None
+
+
+def test_all_that_is_wrong_with_the_form_is_said_at_once(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        "name = 3\n"  # 1
+        "description = ['x']\n"
+        "colour = 'blue'\n"  # 3
+        "model = 7\n"
+        "[trianing]\nsteps = 3\n"  # 5
+        "[search]\nmethod = 3\nmax_trials = 0\nseed = -1\nsead = 1\n"  # 7
+        "[objective]\nmode = 'biggest'\nstatistic = 'max'\nmetric = 3\n"  # 12
+        "[space]\ndim = 3\nseeds = 0\n"  # 16
+        "[scale.smoke]\nspace = 3\nmodell = {}\n"  # 19
+        "[scale.smoke.training]\nsteps = 3\n"  # 22
+        "[scale.tiny.space]\nseeds = 0\ndmi = [3]\n",  # 24
+    )
+    starts = [
+        "mine.toml:1: name: got 3, expected text",
+        "mine.toml:2: description: got ['x'], expected text",
+        "mine.toml:3: unknown key colour",
+        "mine.toml:4: model: got 7, expected a table",
+        "mine.toml:5: unknown table [trianing] - did you mean training?",
+        "mine.toml:8: search.method: got 3, expected text",
+        "mine.toml:9: search.max_trials: got 0, expected at least 1",
+        "mine.toml:10: search.seed: got -1, expected at least 0",
+        "mine.toml:11: unknown key search.sead - did you mean seed?",
+        "mine.toml:13: objective.mode: got 'biggest', expected 'min' or 'max'",
+        "mine.toml:14: objective.statistic: got 'max', expected 'mean' or 'median'",
+        "mine.toml:15: objective.metric: got 3, expected text",
+        "mine.toml:17: axis dim: got 3, expected a list of values",
+        "mine.toml:18: seeds: got 0",
+        "mine.toml:20: scale.smoke.space: got 3, expected a table",
+        "mine.toml:21: unknown table [scale.smoke.modell] - did you mean model?",
+        "mine.toml:25: seeds: got 0",
+        "mine.toml:26: unknown setting dmi",
+    ]
+    assert len(found) == len(starts)
+    for start in starts:
+        assert any(problem.startswith(start) for problem in found), (start, found)
+
+
+@pytest.mark.parametrize("table", ["space", "search", "objective", "scale", "training"])
+def test_a_table_that_is_none_is_refused(tmp_path: Path, table: str) -> None:
+    (problem,) = problems(tmp_path, f"{table} = 3\n")
+    assert problem == f"mine.toml:1: {table}: got 3, expected a table\n  hint: [{table}]"
+
+
+def test_a_scale_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "[scale]\nsmoke = 3\n")
+    assert problem.startswith("mine.toml:2: scale.smoke: got 3, expected a table")
+
+
+def test_name_and_objective_are_read(tmp_path: Path) -> None:
+    read = template(
+        tmp_path,
+        'name = "A | name"\n[objective]\nmetric = "val/accuracy"\nmode = "max"\nstatistic = "median"\n',
+    )
+    assert read.name == "A | name"
+    assert read.objective == Objective("val/accuracy", "max", "median")
+    assert template(tmp_path, "", "other.toml").name == "other"
+
+
+def test_a_base_config_gives_settings_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "base.toml"
+    path.write_text("description = 'x'\n[model]\ndim = 8\n")
+    assert read_base_config(path).settings == {"model.dim": (8, f"{path}:3")}
+
+
+@pytest.mark.parametrize("table", ["space", "search", "objective", "scale"])
+def test_what_belongs_in_a_template_is_refused_in_a_base_config(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "base.toml"
+    path.write_text(f"[model]\ndim = 8\n[{table}]\n")
+    with pytest.raises(UsageError) as caught:
+        read_base_config(path)
+    assert str(caught.value) == (
+        f"{path}:3: [{table}] belongs in a sweep template, this is a base config\n"
+        f"  hint: --strategy {path}"
+    )
