@@ -13,7 +13,7 @@ import sys
 from statistics import mean
 
 from benchmarks.runs import run_template
-from orchestrator.plan import Request
+from orchestrator.request import Request
 
 PUBLISHED_LOSS = 1.88
 ARCHITECTURES = {

@@ -13,7 +13,8 @@ from orchestrator import sweep
 from orchestrator.hardware import Hardware, detect
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.plan import Request, make_plan
+from orchestrator.plan import make_plan
+from orchestrator.request import Request
 
 
 @dataclass(frozen=True)

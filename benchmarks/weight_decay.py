@@ -14,7 +14,7 @@ from collections import defaultdict
 from statistics import linear_regression, median
 
 from benchmarks.runs import run_template
-from orchestrator.plan import Request
+from orchestrator.request import Request
 
 REFERENCE_STEPS = {0.25: 900, 0.5: 490, 1.0: 265, 2.0: 170, 4.0: 160}
 

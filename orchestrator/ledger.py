@@ -18,10 +18,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Problem, StorageError
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import LockedError, Problem, StorageError
 from trainer.reporting import FitResult, Reason
 
 SCHEMA_VERSION = 1
+LOCK_WAIT_S = 30.0
+"""The referee of a driver that was killed lives on for some seconds, and still writes."""
 
 SCHEMA = """
 CREATE TABLE sweep (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -127,8 +131,10 @@ class Event:
 class Ledger:
     """An open ledger: `open` to write, `read` to read; `create` makes a new one."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self.connection, self.path = connection, path
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, lock: FileLock | None = None
+    ) -> None:
+        self.connection, self.path, self._lock = connection, path, lock
 
     @classmethod
     def create(cls, path: Path, sweep: dict[str, Any], trials: Iterable[TrialRecord]) -> None:
@@ -157,13 +163,21 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """Open an existing ledger for writing.
+        """Open an existing ledger for writing, as the only one.
 
         Raises:
             StorageError: It is missing, damaged, or of another version.
+            LockedError: Another process writes and did not let go within `LOCK_WAIT_S`.
         """
         cls.read(path).close()  # what is not ours is not opened for writing
-        return cls(_connect(path), path)
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=LOCK_WAIT_S)
+        except Timeout as error:
+            raise LockedError(
+                Problem("another process still writes", str(path), "try again in a minute")
+            ) from error
+        return cls(_connect(path), path, lock)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -183,8 +197,10 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let the next writer in."""
         self.connection.close()
+        if self._lock is not None:
+            self._lock.release()
 
     # What is asked of it
 

@@ -4,76 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
     Layer,
-    Overrides,
-    check,
-    check_fields,
-    check_options,
-    compose_groups,
-    read_override,
 )
-from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
+from orchestrator.request import Request, full_size, read_request
 from orchestrator.scale import scale
-from orchestrator.shared_files import find_template
 from orchestrator.space import Axis, Space, space_of
 from orchestrator.strategy import make_strategy
 from orchestrator.template import (
     SearchSection,
     Template,
-    full_key,
-    make_axis,
-    read_base_config,
-    read_template,
 )
 from orchestrator.toml_file import flatten
-from trainer.config import RunConfig
+from trainer.config import RunConfig, TierConfig
 from trainer.errors import InputError
 from trainer.footprint import parameter_count, step_flops
 from trainer.identity import fingerprint, point_id, trial_id
-from trainer.tasks import data_hash, vocab_size
+from trainer.tasks import data_hash, metrics, vocab_size
 
 SEED = "training.seed"
-AUTO = ("tier", "auto")
 MOST_PARAMETERS = 10**15
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for, as given on the command line.
-
-    Args:
-        base_config: A TOML file (or a trial's YAML snapshot), or None.
-        strategy: Name or path of a sweep template; None is a single run.
-        search: Search method instead of the template's.
-        scale: Name of a scale, or None for full size.
-        tier: Name of a tier, or None to pick one by machine.
-        seeds: Number of seeds a point instead of the template's.
-        max_trials: Most trials the plan may have; None: the template's, or `LARGEST_PLAN`.
-        overrides: Positional arguments, Hydra's grammar.
-        name: Of the run directory, instead of the template's.
-    """
-
-    base_config: Path | None = None
-    strategy: str | None = None
-    search: str | None = None
-    scale: str | None = None
-    tier: str | None = None
-    seeds: int | None = None
-    max_trials: int | None = None
-    overrides: tuple[str, ...] = ()
-    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,33 +122,13 @@ class Plan:
         )
 
 
-@dataclass
-class _Reading:
-    """A request, read but not yet put together."""
-
-    base: Layer = field(default_factory=lambda: Layer({}))
-    template: Template | None = None
-    overrides: Overrides = field(default_factory=Overrides)
-    typed: dict[str, tuple[Any, str]] = field(default_factory=dict)
-    listed: list[Axis] = field(default_factory=list)
-    composition: Composition = field(default_factory=lambda: Composition({}))
-    scale: str | None = None
-
-    @property
-    def fixed(self) -> dict[str, Any]:
-        """What the command line sets, by dotted key; the largest value of an axis."""
-        numbers = {a.key: [v for v in a.values if type(v) in (int, float)] for a in self.listed}
-        largest = {key: max(values) for key, values in numbers.items() if values}
-        return {key: value for key, (value, _) in self.typed.items()} | largest
-
-
 def make_plan(request: Request, hardware: Hardware) -> Plan:
     """Turn a request into the trials it means.
 
     Raises:
         UsageError: All that is wrong with the request; nothing has been written.
     """
-    reading = _read(request, hardware)
+    reading = read_request(request, hardware)
     composition, template = reading.composition, reading.template
     axes: tuple[Axis, ...] = ()
     seeds: tuple[int, ...] | None = None
@@ -195,7 +138,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         search, objective = template.search, template.objective
     if reading.scale is not None:
         small, axes, scaled_seeds = scale(
-            reading.scale, _full_size(reading), template, axes, reading.fixed
+            reading.scale, full_size(reading), template, axes, reading.fixed
         )
         composition = composition.over(small)
         seeds = scaled_seeds or seeds
@@ -213,6 +156,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
             value = reading.typed[axis.key][0]
             composition.notes.append(f"axis {axis.key} is set to {value} on the {COMMAND_LINE}")
     space = space_of([*(a for a in axes if a.key not in reading.typed), *reading.listed])
+    _check_tier(composition, hardware)
     chosen = seeds or (None,)
     most = request.max_trials or search.max_trials
     _check_space(request, space, chosen, most)
@@ -231,7 +175,6 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if most is not None and len(trials) < wanted:
         how = " in the grid's order: --search random draws them evenly" if method == "grid" else ""
         composition.notes.append(f"{len(trials)} of {wanted:,} trials are planned{how}")
-    _check_fit(trials, hardware)
     return Plan(
         name=request.name or (template.name if template else "train"),
         trials=tuple(trials),
@@ -243,112 +186,6 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
-
-
-def _read(request: Request, hardware: Hardware) -> _Reading:
-    """Read all that a request names, and check each setting for itself.
-
-    Raises:
-        UsageError: All that is wrong, at once.
-    """
-    reading = _Reading()
-    with gathering() as gather:
-        with gather.step():
-            if request.base_config is not None:
-                reading.base = read_base_config(request.base_config)
-        with gather.step():
-            if request.strategy is not None:
-                reading.template = read_template(find_template(request.strategy))
-        files_are_read = not gather.problems
-        for argument in request.overrides:
-            with gather.step():
-                read_override(argument, reading.overrides)
-        for key, value in reading.overrides.settings.items():
-            with gather.step():
-                reading.typed[_once(key, reading)] = (value, COMMAND_LINE)
-        for key, values in reading.overrides.axes.items():
-            with gather.step():
-                axis = make_axis(_once(key, reading), values, COMMAND_LINE)
-                _check_axis(request, axis)
-                reading.listed.append(axis)
-        groups = dict(reading.overrides.groups)
-        with gather.step():
-            if request.tier is not None and "tier" in groups:
-                message = f"got --tier {request.tier} and tier={groups['tier']}"
-                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
-        if request.tier is not None:
-            groups["tier"] = request.tier
-        explicit = {group for group, option in groups.items() if (group, option) != AUTO}
-        if groups.get("tier", "auto") == "auto":
-            groups["tier"] = hardware.best_tier()
-        with gather.step():
-            check_options(groups)
-        if files_are_read and not explicit & {"model", "task"}:  # these say which keys there are
-            with gather.step():
-                check_fields(_files(reading).over(Layer(reading.typed)).settings)
-    _compose(request, hardware, reading, groups, explicit)
-    check_fields(reading.composition.over(Layer(reading.typed)).settings)
-    return reading
-
-
-def _once(key: str, reading: _Reading) -> str:
-    full = full_key(key, COMMAND_LINE)
-    if full in reading.typed or full in [axis.key for axis in reading.listed]:
-        raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
-    return full
-
-
-def _check_axis(request: Request, axis: Axis) -> None:
-    values = ",".join(str(value) for value in axis.values)
-    if request.strategy is None:
-        raise UsageError(
-            Problem(
-                f"{axis.key}: got {len(axis.values)} values, a single run takes one",
-                axis.source,
-                f"arbiter sweep --strategy TEMPLATE {axis.key}={values}",
-            )
-        )
-
-
-def _compose(
-    request: Request,
-    hardware: Hardware,
-    reading: _Reading,
-    groups: Mapping[str, str],
-    explicit: Collection[str],
-) -> None:
-    """Put the groups, the base config and the template over each other."""
-    group_layer, group_scale = compose_groups(groups, explicit)
-    reading.scale = request.scale or group_scale
-    composition = _files(reading, Composition({}).over(group_layer))
-    if "tier" in explicit:  # a person's word now, against a file's from before
-        own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
-        composition = composition.over(Layer(own))
-    for key, (value, place) in group_layer.settings.items():
-        after, source = composition.settings.get(key, (value, place))
-        group = place.split("/")[1]
-        if group in explicit and group != "tier" and after != value:
-            composition.notes.append(
-                f"{group}={groups[group]} sets {key} {value}; {source} {after}"
-            )
-    if "tier" not in explicit and composition.settings["tier.name"][0] == groups["tier"]:
-        device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
-        composition.notes.append(f"tier {groups['tier']}: {device}")
-    reading.composition = composition
-
-
-def _files(reading: _Reading, under: Composition | None = None) -> Composition:
-    composition = (under or Composition({})).over(reading.base)
-    return composition.over(reading.template.layer) if reading.template else composition
-
-
-def _full_size(reading: _Reading) -> dict[str, Any]:
-    """Return every setting as it is without a scale and, if it is whole so, the command line."""
-    try:
-        config = check(reading.composition.settings)
-    except UsageError:  # the command line may give what the files lack
-        config = check(reading.composition.over(Layer(reading.typed)).settings)
-    return flatten(config.model_dump())
 
 
 def _check_space(
@@ -376,22 +213,25 @@ def _check_space(
         )
 
 
-def _check_fit(trials: Sequence[Trial], hardware: Hardware) -> None:
-    refused: dict[str, list[str]] = {}
-    for trial in trials:
-        refusal = hardware.refuse(trial.config.tier)
-        if refusal is not None:
-            refused.setdefault(refusal, []).append(trial.id)
-    problems = [
-        Problem(
-            f"{refusal} (trial {ids[0]}{f' and {len(ids) - 1} more' if ids[1:] else ''})",
-            "--tier",
-            "--tier cpu trains on the CPU",
-        )
-        for refusal, ids in refused.items()
-    ]
-    if problems:
-        raise UsageError(*problems)
+def _check_tier(composition: Composition, hardware: Hardware) -> None:
+    """Refuse a tier that does not fit on this machine; all trials have the same one."""
+    settings = composition.settings
+    own = {key.removeprefix("tier."): v for key, (v, _) in settings.items() if key[:5] == "tier."}
+    try:
+        tier = TierConfig.model_validate(own)
+    except ValidationError:  # the trials say it with its place
+        return
+    refusal = hardware.refuse(tier)
+    if refusal is not None:
+        key = refusal.partition(" ")[0]
+        place = settings[key if key in settings else "tier.name"][1]
+        raise UsageError(Problem(refusal, place, _tier_hint(refusal, hardware)))
+
+
+def _tier_hint(refusal: str, hardware: Hardware) -> str:
+    if refusal.startswith("tier.cpus"):
+        return f"tier.cpus={hardware.cpus}"
+    return "--tier cpu trains on the CPU"
 
 
 def _trials(
@@ -481,14 +321,8 @@ def _objective(
     objective: Objective, trials: Sequence[Trial], template: Template | None
 ) -> Objective:
     """Refuse an objective that no trial will ever report."""
-    known = {
-        "corpus": ("loss", "perplexity", "bits_per_byte", "accuracy"),
-        "modular": ("loss", "accuracy"),
-    }
-    for task in {t.config.data.task for t in trials}:
-        names = [f"val/{name}" for name in known[task]]
-        if task == "modular":
-            names += ["grok/memorised_step", "grok/generalised_step"]
+    for task, config in {t.config.data.task: t.config for t in trials}.items():
+        names = metrics(config)
         if objective.metric not in names:
             raise UsageError(
                 Problem(

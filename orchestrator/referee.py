@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
-from orchestrator.errors import LockedError, Problem
 from orchestrator.layout import write_whole
 from orchestrator.ledger import Ledger, State
 from trainer.config import RunConfig
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
 
 COMMIT_EVERY_S = 0.5
-LOCK_WAIT_S = 30.0
 MOST_DEATHS = 3
 """Times a trial's process may die before the trial is called failed."""
 
@@ -38,19 +35,9 @@ class Referee:
     Args:
         path: The ledger.
         trials_folder: Where the trials' folders are.
-
-    Raises:
-        LockedError: The referee of a dying driver did not let go in time.
     """
 
     def __init__(self, path: Path, trials_folder: Path) -> None:
-        self._lock = FileLock(path.with_suffix(".lock"))
-        try:
-            self._lock.acquire(timeout=LOCK_WAIT_S)
-        except Timeout as error:
-            raise LockedError(
-                Problem("an earlier referee still writes", str(path), "try again in a minute")
-            ) from error
         self.ledger = Ledger.open(path)
         self.trials_folder = trials_folder
         self._pending: list[tuple[str, int, dict[str, float]]] = []
@@ -120,4 +107,3 @@ class Referee:
         """Commit what is pending and let go of the ledger."""
         self.flush()
         self.ledger.close()
-        self._lock.release()

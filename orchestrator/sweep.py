@@ -18,7 +18,6 @@ from orchestrator.executors import Job, make_executor
 from orchestrator.hardware import Hardware
 from orchestrator.layout import (
     RunDirectory,
-    check_writable,
     find_same_sweep,
     new_run_directory,
     write_whole,
@@ -68,11 +67,7 @@ def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
         plan: What to do.
         root: Folder of all run directories.
         fresh: Start anew, even if the sweep exists.
-
-    Raises:
-        UsageError: The folder cannot be written to.
     """
-    check_writable(root)
     existing = None if fresh else find_same_sweep(root, plan.hash)
     return existing or new_run_directory(root, plan.name, plan.hash)
 
@@ -159,23 +154,29 @@ def carry_on(
         ledger.requeue(begun, "resumed", "")
         attempts = {trial.id: trial.attempts for trial in ledger.trials()}
     if left:
-        workers = _workers(left, hardware)
+        runner = make_executor(executor)
+        workers = _workers(left, hardware) if runner.concurrent else 1
         cohorts = pack(left, workers, cohort_size)
         notify(
-            f"{len(left)} of {len(attempts)} trials to train in {len(cohorts)} cohorts,"
-            f" {workers} at a time ({executor})"
+            f"{len(left)} of {counted(len(attempts), 'trial')} to train in"
+            f" {counted(len(cohorts), 'cohort')}, {workers} at a time ({executor})"
         )
         with (
             StopRequest(directory.stop_file, notify) as stop,
             Watch(directory, objective, notify),
         ):
-            make_executor(executor).run(Job(directory, CohortQueue(cohorts), hardware, stop))
+            runner.run(Job(directory, CohortQueue(cohorts), hardware, stop))
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         trials = ledger.trials()
     publish(directory, trials, objective)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
     return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials))
+
+
+def counted(n: int, noun: str) -> str:
+    """Return `1 trial`, `2 trials`."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def publish(directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective) -> None:

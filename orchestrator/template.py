@@ -13,9 +13,10 @@ from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.objective import Objective
 from orchestrator.space import Axis
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
+from trainer.identity import LABELS
 
 TABLES = ("space", "search", "objective", "scale")
-LABELS = ("name", "description")
+TEXTS = ("name", "description")
 
 
 class SearchSection(BaseModel):
@@ -129,7 +130,7 @@ def unknown_tables(
     for key, value in file.tables.items():
         if key in known and isinstance(value, dict):
             continue
-        if key in LABELS:
+        if key in TEXTS:
             if not isinstance(value, str):
                 message = f"{key}: got {value!r}, expected text"
                 problems.append(Problem(message, file.place(key), f'{key} = "…"'))
@@ -144,7 +145,7 @@ def unknown_tables(
                 )
             )
         else:
-            names = (*known, *LABELS)
+            names = (*known, *TEXTS)
             shown = f"[{key}]" if isinstance(value, dict) else key
             problems.append(
                 Problem(
@@ -206,9 +207,13 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
     """Return an axis over listed values.
 
     Raises:
-        UsageError: There is no value, or the key is unknown or ambiguous.
+        UsageError: There is no value, or the key is unknown, ambiguous or decides nothing.
     """
     full = full_key(key, place)
+    if not _decides(full):
+        message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
+        hint = f"one value for all trials: {full}=… on the command line"
+        raise UsageError(Problem(message, place, hint))
     if not isinstance(values, list):
         section, _, leaf = full.partition(".")
         raise UsageError(
@@ -223,6 +228,12 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
             Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
         )
     return Axis(full, tuple(values), place)
+
+
+def _decides(key: str) -> bool:
+    """Return whether a setting is in the trial id (`trainer.identity.deciding_settings`)."""
+    section, _, leaf = key.partition(".")
+    return section in ("model", "data", "training") and leaf not in LABELS.get(section, ())
 
 
 def full_key(key: str, place: str) -> str:

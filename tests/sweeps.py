@@ -13,7 +13,8 @@ from orchestrator import sweep
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Event, Ledger, TrialRecord
-from orchestrator.plan import Plan, Request, make_plan
+from orchestrator.plan import Plan, make_plan
+from orchestrator.request import Request
 
 TEMPLATE = """
 [model]

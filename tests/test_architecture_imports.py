@@ -16,6 +16,7 @@ LAYERS = (
     {"cli"},
     {"sweep", "plan_table"},
     {"plan"},
+    {"request"},
     {"scale"},
     {"template", "executors", "leaderboard", "watch"},
     {"compose", "cohort", "referee", "objective", "events", "status"},

@@ -17,7 +17,8 @@ from orchestrator.cli.app import run
 from orchestrator.errors import Exit
 from orchestrator.hardware import detect
 from orchestrator.layout import RunDirectory, new_run_directory
-from orchestrator.plan import Request, make_plan
+from orchestrator.plan import make_plan
+from orchestrator.request import Request
 from orchestrator.sweep import create
 
 HEAVY_WAS_LOADED = 99
@@ -138,7 +139,7 @@ def test_too_many_gpus(shop: Shop) -> None:
 
 def test_a_tier_that_does_not_fit(shop: Shop) -> None:
     said = refused(shop, "sweep", "--strategy", "grid", "--gpus", "0", "--tier", "high_vram")
-    assert said.startswith("error: --tier: tier high_vram needs a GPU: none is in use here (trial")
+    assert "tier high_vram needs a GPU: none is in use here" in said
     assert "hint: --tier cpu" in said
 
 

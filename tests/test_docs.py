@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import Request, make_plan
+from orchestrator.plan import make_plan
+from orchestrator.request import Request
 from tests.sweeps import CPU_ONLY
 
 ROOT = Path(__file__).parent.parent

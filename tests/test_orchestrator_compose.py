@@ -17,7 +17,8 @@ from orchestrator.compose import (
 )
 from orchestrator.errors import UsageError
 from orchestrator.hardware import Hardware
-from orchestrator.plan import Request, make_plan, sources_of
+from orchestrator.plan import make_plan, sources_of
+from orchestrator.request import Request
 
 CPU = Hardware(cpus=2)
 
@@ -50,12 +51,11 @@ def planned(folder: Path, base: str = "", template: str = "", *overrides: str, *
 def test_each_layer_wins_over_the_ones_before_and_the_source_says_so(tmp_path: Path) -> None:
     """One key, `limits.wall_clock_minutes`, given by one more layer each time."""
     key = "limits.wall_clock_minutes"
-    base, space = "", ""
-    template = ""
+    base, template = "", ""
     overrides: list[str] = []
 
     def value_and_source() -> tuple[Any, str]:
-        text = f"{template}{space}\n[scale.tiny.limits]\n{scaled}"
+        text = f"{template}\n[scale.tiny.limits]\n{scaled}"
         plan = planned(tmp_path, base, text, *overrides, scale="tiny")
         value, source = sources_of(plan)[key]
         return value, source.replace(f"{tmp_path}/", "")
@@ -72,9 +72,15 @@ def test_each_layer_wins_over_the_ones_before_and_the_source_says_so(tmp_path: P
     assert value_and_source() == (3, "t.toml:6")
     overrides.append(f"{key}=4")
     assert value_and_source() == (4, "command line")
-    overrides.pop()
-    space = f'[space]\n"{key}" = [5]\n'
-    assert value_and_source() == (5, "axis")
+
+
+def test_the_point_wins_over_every_layer(tmp_path: Path) -> None:
+    text = "[training]\neps = 2.0\n[space]\neps = [3.0, 4.0]\n[scale.tiny.training]\neps = 5.0\n"
+    plan = planned(tmp_path, "[training]\neps = 1.0\n", text, scale="tiny")
+    assert [t.config.training.eps for t in plan.trials] == [3.0, 4.0]
+    assert sources_of(plan)["training.eps"] == (3.0, "axis")
+    typed = planned(tmp_path, "", text, "training.eps=6.0", scale="tiny")
+    assert [t.config.training.eps for t in typed.trials] == [6.0]
 
 
 def test_a_group_that_a_file_overrules_is_noted(tmp_path: Path) -> None:

@@ -13,8 +13,12 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.hardware import Hardware
-from orchestrator.plan import Plan, Request, make_plan, sources_of
+from orchestrator.plan import Plan, make_plan, sources_of
 from orchestrator.plan_table import render_config, render_plan
+from orchestrator.request import Request
+from orchestrator.template import make_axis
+from trainer.config import RunConfig
+from trainer.identity import deciding_settings
 
 ROOT = Path(__file__).parent.parent
 BASE = ROOT / "sweep_templates" / "base_config.toml"
@@ -162,9 +166,7 @@ def test_duplicates_are_left_out_with_a_note(tmp_path: Path) -> None:
 
 def test_an_absurd_grid_is_counted_not_built(tmp_path: Path) -> None:
     values = list(range(1, 101))
-    axes = "".join(
-        f"{key} = {values}\n" for key in ("n_layers", "warmup_steps", "steps", "interval")
-    )
+    axes = "".join(f"{key} = {values}\n" for key in ("n_layers", "warmup_steps", "steps", "dim"))
     path = own(tmp_path, f"[space]\n{axes}")
     tracemalloc.start()
     message = refused(path)
@@ -254,16 +256,33 @@ def test_a_single_run_takes_no_axis() -> None:
 
 
 def test_a_tier_that_does_not_fit_is_refused_once() -> None:
-    message = refused("grid", tier="high_vram")
-    assert message.startswith("--tier: tier high_vram needs a GPU: none is in use here (trial ")
-    assert message.count("trial") == 1
-    assert "and 7 more)" in message
-    assert "hint: --tier cpu" in message
-    assert "tier.gpus 2 is more than the 1 in use" in refused(
-        "grid", "tier.gpus=2.0", tier="high_vram", hardware=ONE_GPU
+    assert refused("grid", tier="high_vram") == (
+        "configs/tier/high_vram.yaml: tier high_vram needs a GPU: none is in use here\n"
+        "  hint: --tier cpu trains on the CPU"
     )
-    assert "tier.cpus 3 is more than the 2 cores here" in refused("grid", "tier.cpus=3")
+    assert refused("grid", "tier.gpus=2.0", tier="high_vram", hardware=ONE_GPU) == (
+        "command line: tier.gpus 2 is more than the 1 in use\n  hint: --tier cpu trains on the CPU"
+    )
+    assert refused("grid", "tier.cpus=3") == (
+        "command line: tier.cpus 3 is more than the 2 cores here\n  hint: tier.cpus=2"
+    )
+    assert "gpus is a share of one GPU or a whole number" in refused("grid", "tier.gpus=1.5")
     assert "expected one of them" in refused("grid", "tier=cpu", tier="cpu")
+
+
+@pytest.mark.parametrize("key", ["tier.cpus", "limits.stop_after_steps", "model.name", "keep"])
+def test_what_decides_no_result_is_no_axis(tmp_path: Path, key: str) -> None:
+    path = own(tmp_path, f"[space]\n{key} = [1, 2]\n")
+    message = refused(path)
+    assert message.startswith(f"{path}:2: axis {key}: ")
+    assert "decides nothing of the result" in message
+
+
+def test_every_section_that_decides_may_be_an_axis() -> None:
+    settings = deciding_settings(RunConfig())
+    for section, values in settings.items():
+        for leaf in values:
+            make_axis(f"{section}.{leaf}", [1], "here")
 
 
 def test_wrong_values_on_an_axis_are_said_at_once(tmp_path: Path) -> None:

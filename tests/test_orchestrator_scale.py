@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.hardware import Hardware
-from orchestrator.plan import Plan, Request, make_plan
+from orchestrator.plan import Plan, make_plan
+from orchestrator.request import Request
 from orchestrator.scale import smoke_dim
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +136,8 @@ def test_a_wrong_value_is_not_made_right(tmp_path: Path) -> None:
     for line in ("seq_len = [-1]", "n_layers = [60.5]", "batch_size = [0]", "steps = [true]"):
         with pytest.raises(UsageError, match=line.partition("[")[2].rstrip("]").capitalize()):
             planned(own(tmp_path, f"[space]\n{line}\n"))
+    with pytest.raises(UsageError, match="got -3, expected at least 1"):
+        planned(own(tmp_path, "[model]\ndim = 1024\n[space]\nn_heads = [-3]\n"))
 
 
 def test_a_templates_own_scale_wins_over_the_rules(tmp_path: Path) -> None:

@@ -70,8 +70,18 @@ def test_events_come_in_order(tmp_path: Path) -> None:
     assert kinds.count("started") == kinds.count("ended") == 1
 
 
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        (7, [(7, [3, 5, 6]), (14, [9, 10, 12]), (20, [15, 18, 20])]),
+        (10, [(10, [3, 5, 6, 9, 10]), (20, [12, 15, 18, 20])]),
+    ],
+)
 def test_every_row_is_durable_before_a_checkpoint_is_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interval: int,
+    expected: list[tuple[int, list[int]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reporter, save = help.Recorder(), CheckpointStore.save
 
@@ -80,13 +90,9 @@ def test_every_row_is_durable_before_a_checkpoint_is_published(
         return save(store, checkpoint)
 
     monkeypatch.setattr(CheckpointStore, "save", logged)
-    help.run(help.modular(), tmp_path, reporter)
+    help.run(help.modular(checkpoint={"interval": interval}), tmp_path, reporter)
     saves = [n for n, event in enumerate(reporter.events) if event[0] == "saves"]
-    assert [reporter.events[n][1:] for n in saves] == [
-        (7, [3, 5, 6]),
-        (14, [9, 10, 12]),
-        (20, [15, 18, 20]),
-    ]
+    assert [reporter.events[n][1:] for n in saves] == expected
     for n in saves:
         assert reporter.events[n - 1] == ("flush",)
     last_row = [n for n, event in enumerate(reporter.events) if event[0] == "row"][-1]
@@ -238,15 +244,16 @@ def ticking(monkeypatch: pytest.MonkeyPatch, tick_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "reason", "detail", "latest"),
+    ("limits", "tick_s", "reason", "detail", "latest"),
     [
-        ({"wall_clock_minutes": 1.0}, Reason.WALL_CLOCK, "limits.wall_clock_minutes is 1", 15),
-        ({"stop_after_steps": 8}, Reason.BUDGET, "limits.stop_after_steps 8 reached", 8),
-        ({"max_host_memory_gib": 1e-6}, Reason.BUDGET, "limits.max_host_memory_gib is 1e-06", 0),
+        ({"wall_clock_minutes": 1.0}, 2.0, Reason.WALL_CLOCK, "wall_clock_minutes is 1", 15),
+        ({"stop_after_steps": 8}, 2.0, Reason.BUDGET, "limits.stop_after_steps 8 reached", 8),
+        ({"max_host_memory_gib": 1e-6}, 1e-9, Reason.BUDGET, "host_memory_gib is 1e-06", 0),
     ],
 )
 def test_a_limit_ends_with_a_checkpoint_and_a_reason_and_leaves_the_schedule(
     limits: dict[str, float],
+    tick_s: float,
     reason: Reason,
     detail: str,
     latest: int,
@@ -255,7 +262,7 @@ def test_a_limit_ends_with_a_checkpoint_and_a_reason_and_leaves_the_schedule(
 ) -> None:
     _, unbroken = help.run(help.modular(), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        ticking(patch, 2.0)
+        ticking(patch, tick_s)
         result, limited = help.run(help.modular(limits=limits), tmp_path / "b")
     assert result.reason is reason and detail in result.detail and reason.resumable
     assert result.step <= latest and help.newest(tmp_path / "b").step == result.step
@@ -267,7 +274,7 @@ def test_a_limit_ends_with_a_checkpoint_and_a_reason_and_leaves_the_schedule(
 
 def test_memory_is_looked_at_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used = itertools.chain([0.0] * 3, itertools.repeat(5.0))
-    monkeypatch.setattr("trainer.limits.peak_host_gib", lambda: next(used))
+    monkeypatch.setattr("trainer.limits.resident_host_gib", lambda: next(used))
     ticking(monkeypatch, 0.3)
     config = help.modular(limits={"max_host_memory_gib": 1.0})
     result, _ = help.run(config, tmp_path)
@@ -348,7 +355,9 @@ def test_a_verdict_on_a_row_that_is_told_again_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["modular", "corpus"])
-@pytest.mark.parametrize("tier", [{"micro_batch": 1}, {"activation_checkpointing": True}])
+@pytest.mark.parametrize(
+    "tier", [{"micro_batch": 1}, {"micro_batch": 3}, {"activation_checkpointing": True}]
+)
 def test_how_a_run_is_executed_does_not_change_what_is_learned(
     task: str, tier: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -406,11 +415,14 @@ def test_a_step_that_the_loss_scaler_leaves_out_is_no_divergence(
         training={"steps": 60},
         logging={"track_grad_norms": True, "log_interval": 1},
     )
-    result, reporter = help.run(config, tmp_path)
+    result, reporter = help.run(config, tmp_path / "whole")
     assert result.reason is Reason.FINISHED, result.detail
     rows = reporter.rows()
     assert "optim/grad_norm" not in rows[1] and "optim/grad_norm" in rows[60]
     assert rows[60]["train/loss"] != rows[1]["train/loss"]
+    _, broken = help.run(config, tmp_path / "b", interrupted=help.after(9))
+    help.run(config, tmp_path / "b", broken)  # the scaler's scale is part of the state
+    assert broken.rows() == rows
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -28,11 +28,6 @@ class TensorBoard:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
 
-    def flush(self) -> None:
-        """Write what is buffered: a resume from here on would not write it again."""
-        if self._writer is not None:
-            self._writer.flush()
-
     def close(self) -> None:
         """Write what is buffered."""
         if self._writer is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -58,7 +59,7 @@ class Limits:
 
     def _memory(self) -> tuple[Reason, str] | None:
         for name, limit, used in (
-            ("max_host_memory_gib", self.config.max_host_memory_gib, peak_host_gib()),
+            ("max_host_memory_gib", self.config.max_host_memory_gib, resident_host_gib()),
             ("max_gpu_memory_gib", self.config.max_gpu_memory_gib, peak_gpu_gib(self.device)),
         ):
             if limit is not None and used > limit:
@@ -66,9 +67,10 @@ class Limits:
         return None
 
 
-def peak_host_gib() -> float:
-    """Return the largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def resident_host_gib() -> float:
+    """Return what this process holds in memory now; an earlier trial's peak does not count."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / GIB
 
 
 def peak_gpu_gib(device: str) -> float:

@@ -240,8 +240,6 @@ class _Run:
         if not math.isfinite(self.engine.weight_norm(self.id)):
             return  # the next loss ends the run; the checkpoint before is the last sound one
         self.reporter.flush()
-        if self.board is not None:
-            self.board.flush()
         state = self.engine.export(self.id)
         extra: dict[str, Any] = {
             "engine": state.extra,

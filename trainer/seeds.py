@@ -9,9 +9,8 @@ import hashlib
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -26,6 +25,8 @@ class Stream(IntEnum):
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:
     """Return NumPy's counter-based generator for one position of one stream."""
+    import numpy as np
+
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, position]))
 
 

@@ -6,9 +6,12 @@ wrong setting is refused before torch or Ray are loaded.
 
 from __future__ import annotations
 
+import gc
+
 
 def main() -> None:
     """Run the program; the entry point of `arbiter`."""
+    gc.disable()  # imports make objects and no garbage; what trains enables it again
     from orchestrator.cli.app import run
 
     run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
     from orchestrator.hardware import Hardware
-    from orchestrator.plan import Plan, Request
+    from orchestrator.plan import Plan
+    from orchestrator.request import Request
     from orchestrator.sweep import Outcome
 
 EXECUTOR_NAMES = ("ray_tune", "inline")
@@ -46,7 +48,7 @@ def sweep(
 
     The same command again goes on where it was: trials that ended are not trained again.
     """
-    from orchestrator.plan import Request
+    from orchestrator.request import Request
 
     request = Request(
         base_config=base_config,
@@ -78,8 +80,9 @@ def plan(
     output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
 ) -> int:
     """Print what a sweep would train. Nothing runs and nothing is written."""
-    from orchestrator.plan import Request, sources_of
+    from orchestrator.plan import sources_of
     from orchestrator.plan_table import FORMATS, render_config, render_plan
+    from orchestrator.request import Request
 
     check_choice("format", output, FORMATS)
     request = Request(
@@ -111,7 +114,7 @@ def train(
     quiet: options.Quiet = False,
 ) -> int:
     """Train a single run in this process."""
-    from orchestrator.plan import Request
+    from orchestrator.request import Request
 
     request = Request(
         base_config=base_config,
@@ -140,6 +143,7 @@ def resume(
         console.be_quiet()
     check_choice("executor", executor, EXECUTOR_NAMES)
     directory = find_run(run)
+    gc.enable()
     outcome = sweeps.resume(
         directory,
         detect().limited_to(gpus),
@@ -154,16 +158,18 @@ def _start(
     request: Request, gpus: int | None, executor: str, cohort: int | None, fresh: bool, quiet: bool
 ) -> int:
     from orchestrator import sweep as sweeps
-    from orchestrator.layout import runs_root
+    from orchestrator.layout import check_writable, runs_root
 
     if quiet:
         console.be_quiet()
     check_choice("executor", executor, EXECUTOR_NAMES)
+    check_writable(runs_root())
     made, hardware = _plan(request, gpus)
     directory = sweeps.place(made, runs_root(), fresh)
     for note in made.notes:
         console.say(f"note: {note}")
-    console.say(f"{made.name}: {len(made.trials)} trials in {directory.shown()}")
+    console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
+    gc.enable()
     outcome = sweeps.run(
         made,
         directory,
@@ -199,6 +205,7 @@ def _close(outcome: Outcome) -> int:
     failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
+        console.say("a failed trial is not tried again; --fresh starts the sweep anew")
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code

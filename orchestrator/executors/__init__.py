@@ -48,7 +48,13 @@ class Job:
 
 
 class Executor(Protocol):
-    """Runs the cohorts of a job."""
+    """Runs the cohorts of a job.
+
+    Attributes:
+        concurrent: Whether cohorts run side by side, as many as the machine has room for.
+    """
+
+    concurrent: bool
 
     def run(self, job: Job) -> None:
         """Return when every cohort has ended, or the job was interrupted."""

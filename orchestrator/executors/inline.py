@@ -11,6 +11,8 @@ from orchestrator.referee import Referee
 class InlineExecutor:
     """Implements `orchestrator.executors.Executor`."""
 
+    concurrent = False
+
     def run(self, job: Job) -> None:
         """Train every cohort in turn."""
         from trainer import fit

@@ -71,6 +71,8 @@ class RayTuneExecutor:
     It uses the cluster this process is connected to, or starts one and ends it.
     """
 
+    concurrent = True
+
     def run(self, job: Job) -> None:
         """Train every cohort."""
         with_own_cluster = not ray.is_initialized()

@@ -20,7 +20,7 @@ TASKS = {
     "corpus": "trainer.tasks.corpus",
     "modular": "trainer.tasks.modular",
 }
-"""Task name (`data.task`) to the module that defines `data_hash`, `vocab_size` and `build`."""
+"""Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`, `build`."""
 
 
 class Task(Protocol):
@@ -61,6 +61,12 @@ def data_hash(config: RunConfig) -> str:
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols of the task without building it."""
     return int(_module(config).vocab_size(config))
+
+
+def metrics(config: RunConfig) -> tuple[str, ...]:
+    """Return the names that the task's evaluations report."""
+    names: tuple[str, ...] = _module(config).METRICS
+    return names
 
 
 def build_task(config: RunConfig) -> Task:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainer.config import ModularData, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.seeds import Stream, generator
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+METRICS = ("val/loss", "val/accuracy", "grok/memorised_step", "grok/generalised_step")
+"""What an evaluation reports, and a sweep can be judged by."""
 
 
 def data_hash(config: RunConfig) -> str:
@@ -39,6 +41,8 @@ def build(config: RunConfig) -> ModularTask:
 
 def table(operation: str, p: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (n, 2) and their results (n,), in row order of (a, b)."""
+    import numpy as np
+
     a, b = (grid.reshape(-1) for grid in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
     if operation == "divide":
         a, b = a[b != 0], b[b != 0]
@@ -59,6 +63,7 @@ class ModularTask:
     """The task as one member sees it; inputs are (a, b, "="), the target is the result."""
 
     def __init__(self, config: RunConfig) -> None:
+        import numpy as np
         import torch
 
         assert isinstance(config.data, ModularData)

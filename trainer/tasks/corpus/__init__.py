@@ -6,14 +6,19 @@ numbers, `tokens.py` keeps the numbers.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from trainer.config import CorpusData, DecoderConfig, RunConfig
 from trainer.identity import fingerprint
-from trainer.tasks.corpus import text, tokenizer
+from trainer.tasks.corpus import text
 
 if TYPE_CHECKING:
     from trainer.tasks.corpus.task import CorpusTask
+
+
+METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy")
+"""What an evaluation reports, and a sweep can be judged by."""
 
 
 def data_hash(config: RunConfig) -> str:
@@ -21,16 +26,25 @@ def data_hash(config: RunConfig) -> str:
     assert isinstance(config.data, CorpusData)
     parts = [text.content_hash(config.data.dataset_path)]
     if config.data.tokenizer_path is not None:
-        parts.append(tokenizer.file_hash(config.data.tokenizer_path))
+        file = text.locate_tokenizer(config.data.tokenizer_path)
+        parts.append(hashlib.sha256(file.read_bytes()).hexdigest())
     return fingerprint(parts)
 
 
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols the model reads, padding rows included."""
-    assert isinstance(config.model, DecoderConfig)
-    if config.model.vocab_size is not None:
-        return config.model.vocab_size
-    return tokenizer.vocab_size(config)
+    data, model = config.data, config.model
+    assert isinstance(data, CorpusData) and isinstance(model, DecoderConfig)
+    if model.vocab_size is not None:
+        return model.vocab_size
+    if data.tokenizer == "byte":
+        return 256
+    if data.tokenizer == "char":
+        return len(set(text.read(data.dataset_path)))
+    from trainer.tasks.corpus import tokenizer
+
+    assert data.tokenizer_path is not None  # RunConfig refuses bpe with neither
+    return int(tokenizer.load(data.tokenizer_path).get_vocab_size())
 
 
 def build(config: RunConfig) -> CorpusTask:

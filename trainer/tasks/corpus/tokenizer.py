@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,20 +49,6 @@ class Tokenizer:
         )
 
 
-def vocab_size(config: RunConfig) -> int:
-    """Return the number of symbols without training a tokenizer."""
-    data, model = config.data, config.model
-    assert isinstance(data, CorpusData) and isinstance(model, DecoderConfig)
-    if data.tokenizer == "byte":
-        return 256
-    if data.tokenizer == "char":
-        return len(set(texts.read(data.dataset_path)))
-    if data.tokenizer_path is not None:
-        return int(_load(data.tokenizer_path).get_vocab_size())
-    assert model.vocab_size is not None  # RunConfig refuses bpe without it
-    return model.vocab_size
-
-
 def build(config: RunConfig) -> Tokenizer:
     """Make the tokenizer of `config`.
 
@@ -93,7 +78,7 @@ def build(config: RunConfig) -> Tokenizer:
 
 def _bpe(data: CorpusData, size: int | None) -> Tokenizer:
     if data.tokenizer_path is not None:
-        encoder = _load(data.tokenizer_path)
+        encoder = load(data.tokenizer_path)
     else:
         assert size is not None  # RunConfig refuses bpe without it
         if size <= BPE_ALPHABET:
@@ -127,11 +112,13 @@ def _train_bpe(lines: Iterable[str], size: int) -> Any:
     return encoder
 
 
-def _load(path: str) -> Any:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"data.tokenizer_path: no file {path!r}")
-    return _parse(path, file.stat().st_mtime_ns)
+def load(path: str) -> Any:
+    """Return the library's tokenizer of a file.
+
+    Raises:
+        InputError: There is no such file, or it is not a byte-level BPE.
+    """
+    return _parse(path, texts.locate_tokenizer(path).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
@@ -155,15 +142,3 @@ def _parse(path: str, mtime_ns: int) -> Any:
             " unknown"
         )
     return encoder
-
-
-def file_hash(path: str) -> str:
-    """Return the SHA-256 of a tokenizer file.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"data.tokenizer_path: no file {path!r}")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
