@@ -184,4 +184,7 @@ def full_size(reading: Reading) -> dict[str, Any]:
         config = check(reading.composition.settings)
     except UsageError:  # the command line may give what the files lack
         config = check(reading.composition.over(Layer(reading.typed)).settings)
-    return flatten(config.model_dump())
+    settings = flatten(config.model_dump())
+    if config.data.task == "corpus":
+        settings["training.seq_len"] = config.seq_len  # also where it is the task's own
+    return settings

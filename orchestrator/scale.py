@@ -17,16 +17,23 @@ from orchestrator.space import Axis
 from orchestrator.template import Scale, Template, make_axis, parse_seeds
 
 STEPS = 150
-WIDTH_RATIO = 16
+SMOKE_WIDTH, WIDTH_RATIO = 64, 16
 
 
-def smoke_dim(dim: int) -> int:
-    """Return the width: a sixteenth, in multiples of 8, and at least 16; small ones stay."""
-    return dim if dim <= 128 else max(16, round(dim / WIDTH_RATIO / 8) * 8)
+def smoke_dim(dim: int, widest: int) -> int:
+    """Return the width of a small run.
+
+    The widest of a sweep becomes 64, or a sixteenth where that is more; the others keep their
+    ratio to it, in multiples of 8.
+    """
+    if widest <= SMOKE_WIDTH:
+        return dim
+    return max(8, round(dim * max(SMOKE_WIDTH, widest / WIDTH_RATIO) / widest / 8) * 8)
 
 
 CAPS: Mapping[str, int] = {
     "model.vocab_size": 512,
+    "model.ffn_dim": 512,
     "training.seq_len": 64,
     "training.batch_size": 8,
     "training.eval_tokens": 8_192,
@@ -122,7 +129,6 @@ def _shrink(
         ratio = min(1.0, cap / (largest(key) or cap))
         rules[key] = partial(_times, ratio, SMALLEST_VOCABULARY if "vocab" in key else 1)
     rules["model.n_layers"] = lambda n: n if n <= 4 else max(2, round(n / 10))
-    rules["model.ffn_dim"] = lambda n: n if n <= 512 else max(16, round(n / WIDTH_RATIO / 8) * 8)
     steps = largest("training.steps")
     if steps is not None and steps > STEPS:
         final = given.get("training.steps", STEPS)
@@ -134,12 +140,13 @@ def _shrink(
             rules[key] = partial(_times, short / steps, max(1, short // parts))
         rules["logging.log_interval"] = lambda n: min(n, max(1, short // 10))
     dim = largest("model.dim")
-    if dim is not None and smoke_dim(dim) < dim:
-        rules["model.dim"] = smoke_dim
+    if dim is not None and smoke_dim(dim, dim) < dim:
+        rules["model.dim"] = partial(smoke_dim, widest=dim)
+        rules["model.ffn_dim"] = lambda n: max(8, round(n * smoke_dim(dim, dim) / dim / 8) * 8)
         heads = largest("model.n_heads") or 1
         rules["model.n_heads"] = lambda n: _power_of_two(n * min(1.0, 4 / heads))
-        final_dim = given.get("model.dim", smoke_dim(dim))
-        narrow = final_dim if isinstance(final_dim, int) and final_dim > 0 else smoke_dim(dim)
+        final_dim = given.get("model.dim", smoke_dim(dim, dim))
+        narrow = final_dim if isinstance(final_dim, int) and final_dim > 0 else smoke_dim(dim, dim)
         # Adam's best rate goes as 1 / width (Yang et al. 2022, arXiv 2203.03466).
         rules["training.learning_rate"] = lambda rate: rate * dim / narrow
 

@@ -70,11 +70,20 @@ def test_the_grid_over_the_base_config_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dim", "small"),
-    [(16, 16), (128, 128), (129, 16), (256, 16), (768, 48), (1024, 64), (2048, 128)],
+    ("dim", "widest", "small"),
+    [
+        (16, 64, 16),  # small ones stay
+        (128, 128, 64),
+        (1024, 1024, 64),
+        (768, 1024, 48),
+        (2048, 2048, 128),
+        (1024, 2048, 64),
+        (64, 512, 8),
+        (512, 512, 64),
+    ],
 )
-def test_widths(dim: int, small: int) -> None:
-    assert smoke_dim(dim) == small
+def test_widths(dim: int, widest: int, small: int) -> None:
+    assert smoke_dim(dim, widest) == small
 
 
 def test_where_widths_are_an_axis_the_widest_sets_the_learning_rate() -> None:
@@ -112,7 +121,7 @@ def test_a_template_that_was_not_written_for_it_is_shrunk_too(tmp_path: Path) ->
     plan = planned(path)
     assert len(plan.trials) == 12
     config = plan.trials[0].config
-    assert (config.model.dim, config.model.n_layers, config.model.ffn_dim) == (32, 2, 128)
+    assert (config.model.dim, config.model.n_layers, config.model.ffn_dim) == (64, 2, 256)
     assert (config.training.steps, config.training.warmup_steps) == (150, 2)
     assert sorted({t.changed["model.n_heads"] for t in plan.trials}) == [1, 2, 4]
     assert sorted({t.changed["training.batch_size"] for t in plan.trials}) == [2, 8]
