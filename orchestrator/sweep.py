@@ -7,6 +7,7 @@ that the ledger calls ended are left alone, the others start from their last val
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -153,14 +154,14 @@ def carry_on(
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
         attempts = {trial.id: trial.attempts for trial in ledger.trials()}
+        if left:
+            todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
+            ledger.record("began", f"{todo}, process {os.getpid()}, {executor}")
     if left:
         runner = make_executor(executor)
         workers = _workers(left, hardware) if runner.concurrent else 1
         cohorts = pack(left, workers, cohort_size)
-        notify(
-            f"{len(left)} of {counted(len(attempts), 'trial')} to train in"
-            f" {counted(len(cohorts), 'cohort')}, {workers} at a time ({executor})"
-        )
+        notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {workers} at a time ({executor})")
         with (
             StopRequest(directory.stop_file, notify) as stop,
             Watch(directory, objective, notify),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import State
+from orchestrator.plan import Plan
 from tests.sweeps import (
     events_of,
     ranking_of,
@@ -22,8 +23,14 @@ from tests.sweeps import (
     wait_until,
 )
 
-STEPS, INTERVAL = 2_000, 200
+STEPS, INTERVAL, SEEDS = 1_500, 150, 3
 WEIGHT_DECAYS = (0.1, 1.0)
+
+
+def planned(folder: Path) -> Plan:
+    return tiny_plan(
+        folder, steps=STEPS, checkpoint=INTERVAL, weight_decays=WEIGHT_DECAYS, seeds=SEEDS
+    )
 
 
 def arbiter(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -68,8 +75,7 @@ def worker_of_a_running_trial(directory: Path) -> int:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reference")
-    plan = tiny_plan(folder, steps=STEPS, checkpoint=INTERVAL, weight_decays=WEIGHT_DECAYS)
-    run_plan(plan, folder / "run", "inline")
+    run_plan(planned(folder), folder / "run", "inline")
     return folder / "run"
 
 
@@ -78,7 +84,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_worker_then_killed_driver_then_ctrl_c_and_resumed(
     tmp_path: Path, undisturbed: Path
 ) -> None:
-    tiny_plan(tmp_path, steps=STEPS, checkpoint=INTERVAL, weight_decays=WEIGHT_DECAYS)
+    planned(tmp_path)
     command = ("sweep", "--strategy", str(tmp_path / "tiny.toml"), "--cohort", "2")
     driver = arbiter(tmp_path, *command)
     directory = run_directory(tmp_path)
@@ -95,7 +101,8 @@ def test_killed_worker_then_killed_driver_then_ctrl_c_and_resumed(
     done_before = {t.id for t in trials_of(directory) if t.state is State.ENDED}
 
     resumed = arbiter(tmp_path, "resume", str(directory))
-    wait_until(lambda: bool(events_of(directory, "resumed")))  # the old referee is gone by then
+    # Once the new driver has written, the old referee is gone.
+    wait_until(lambda: len(events_of(directory, "began")) == 2)
     already = len(events_of(directory, "started"))
     wait_until(lambda: len(events_of(directory, "started")) > already)
     os.killpg(resumed.pid, signal.SIGINT)  # as a terminal's Ctrl-C: the workers get it too
@@ -115,7 +122,7 @@ def test_killed_worker_then_killed_driver_then_ctrl_c_and_resumed(
 def test_first_signal_checkpoints_and_says_how_to_go_on(
     tmp_path: Path, undisturbed: Path, number: signal.Signals
 ) -> None:
-    tiny_plan(tmp_path, steps=STEPS, checkpoint=INTERVAL, weight_decays=WEIGHT_DECAYS)
+    planned(tmp_path)
     command = ("sweep", "--strategy", str(tmp_path / "tiny.toml"), "--executor", "inline")
     process = arbiter(tmp_path, *command)
     directory = run_directory(tmp_path)
@@ -131,7 +138,7 @@ def test_first_signal_checkpoints_and_says_how_to_go_on(
 
 
 def test_second_signal_ends_at_once_and_harms_nothing(tmp_path: Path, undisturbed: Path) -> None:
-    tiny_plan(tmp_path, steps=STEPS, checkpoint=INTERVAL, weight_decays=WEIGHT_DECAYS)
+    planned(tmp_path)
     command = ("sweep", "--strategy", str(tmp_path / "tiny.toml"), "--executor", "inline")
     process = arbiter(tmp_path, *command)
     directory = run_directory(tmp_path)
