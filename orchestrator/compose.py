@@ -32,9 +32,17 @@ VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings of one origin: dotted key to (value, source)."""
+    """Settings of one origin.
+
+    Args:
+        settings: Dotted key to (value, source).
+        deferred: What means a setting only beside the others (`spellings.DEFERRED`).
+        notes: What a person should know about how they were read.
+    """
 
     settings: Mapping[str, tuple[Any, str]]
+    deferred: Mapping[str, tuple[str, Any, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Composition:
         A layer that names another kind of a section starts that section anew: the keys of the
         other kind have no meaning in it.
         """
-        settings, notes = dict(self.settings), list(self.notes)
+        settings, notes = dict(self.settings), [*self.notes, *layer.notes]
         for key, variants in VARIANTS.items():
             if key not in layer.settings:
                 continue

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
@@ -22,6 +24,14 @@ from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.hardware import Hardware
 from orchestrator.shared_files import find_template
 from orchestrator.space import Axis
+from orchestrator.spellings import (
+    ATTENTION,
+    MICRO_BATCH,
+    attention,
+    micro_batch,
+    respell,
+    respell_axis,
+)
 from orchestrator.template import (
     Template,
     full_key,
@@ -30,8 +40,11 @@ from orchestrator.template import (
     read_template,
 )
 from orchestrator.toml_file import flatten
+from trainer.config import TierConfig, TrainingConfig
 
 AUTO = ("tier", "auto")
+BATCH = "training.batch_size"
+Deferred = Mapping[str, tuple[str, Any, str]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,8 @@ class Reading:
     template: Template | None = None
     overrides: Overrides = field(default_factory=Overrides)
     typed: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    deferred: dict[str, tuple[str, Any, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     listed: list[Axis] = field(default_factory=list)
     composition: Composition = field(default_factory=lambda: Composition({}))
     scale: str | None = None
@@ -99,12 +114,18 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
         for argument in request.overrides:
             with gather.step():
                 read_override(argument, reading.overrides)
-        for key, value in reading.overrides.settings.items():
+        given = {key: (value, COMMAND_LINE) for key, value in reading.overrides.settings.items()}
+        read = respell(given)
+        gather.problems += read.problems
+        reading.deferred, reading.notes = read.deferred, read.notes
+        for key, typed in read.settings.items():
             with gather.step():
-                reading.typed[_once(key, reading)] = (value, COMMAND_LINE)
+                reading.typed[_once(key, reading)] = typed
         for key, values in reading.overrides.axes.items():
             with gather.step():
-                axis = make_axis(_once(key, reading), values, COMMAND_LINE)
+                name, meant, notes = respell_axis(key, values, COMMAND_LINE)
+                reading.notes += notes
+                axis = make_axis(_once(name, reading), meant, COMMAND_LINE)
                 _check_axis(request, axis)
                 reading.listed.append(axis)
         groups = dict(reading.overrides.groups)
@@ -157,9 +178,15 @@ def _compose(
     group_layer, group_scale = compose_groups(groups, explicit)
     reading.scale = request.scale or group_scale
     composition = _files(reading, Composition({}).over(group_layer))
+    own: dict[str, tuple[Any, str]] = {}
     if "tier" in explicit:  # a person's word now, against a file's from before
         own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
-        composition = composition.over(Layer(own))
+    composition = composition.over(Layer(own))
+    known = composition.over(Layer(reading.typed))
+    composition = composition.over(_settled(_older(reading, own), reading, known))
+    last = _settled(reading.deferred, reading, known)
+    reading.typed |= last.settings
+    composition.notes[:0] = [*reading.notes, *last.notes]
     for key, (value, place) in group_layer.settings.items():
         after, source = composition.settings.get(key, (value, place))
         group = place.split("/")[1]
@@ -171,6 +198,55 @@ def _compose(
         device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
         composition.notes.append(f"tier {groups['tier']}: {device}")
     reading.composition = composition
+
+
+def _older(reading: Reading, own: Collection[str]) -> Deferred:
+    """Return the deferred settings of the files that nothing said later replaces."""
+    later = {*reading.typed, *reading.deferred, *own}
+    deferred = dict(reading.base.deferred)
+    if reading.template is not None:
+        for key in reading.template.layer.settings:
+            deferred.pop(key, None)
+        deferred |= reading.template.layer.deferred
+    return {key: given for key, given in deferred.items() if key not in later}
+
+
+def _settled(deferred: Deferred, reading: Reading, known: Composition) -> Layer:
+    """Return what older settings mean, now that the batch and the device are known.
+
+    Raises:
+        UsageError: A batch cannot be split into so many parts.
+    """
+    settings: dict[str, tuple[Any, str]] = {}
+    notes: list[str] = []
+    with gathering() as gather:
+        for ours, given in deferred.items():
+            with gather.step():
+                value: Any
+                if ours == MICRO_BATCH:
+                    axes = [*(reading.template.axes if reading.template else ()), *reading.listed]
+                    tried = [
+                        list(a.values)
+                        for a in axes
+                        if a.key == BATCH and a.key not in reading.typed
+                    ]
+                    batch = tried[-1] if tried else _value(known, BATCH, TrainingConfig)
+                    value = micro_batch(given, batch)
+                else:
+                    assert ours == ATTENTION, ours
+                    value = attention(given, _value(known, "tier.device", TierConfig))
+                key, before, place = given
+                settings[ours] = (value, place)
+                why = ": the device is a CPU" if value == "auto" else ""
+                given_as = f"{place}: {key} = {str(before).lower()}"
+                notes.append(f"{given_as} is read as {ours} = {value}{why}")
+    return Layer(settings, notes=tuple(notes))
+
+
+def _value(known: Composition, key: str, section: type[BaseModel]) -> Any:
+    """Return a setting, or its default."""
+    default = section.model_fields[key.partition(".")[2]].default
+    return known.settings.get(key, (default, ""))[0]
 
 
 def _files(reading: Reading, under: Composition | None = None) -> Composition:

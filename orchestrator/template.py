@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from orchestrator.compose import SECTIONS, Layer, explain, setting_keys
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.objective import Objective
 from orchestrator.space import Axis
+from orchestrator.spellings import OLDER_SECTIONS, respell, respell_axis
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
 from trainer.identity import LABELS
 
@@ -88,12 +89,16 @@ def read_template(path: Path) -> Template:
     problems += wrong
     scales, wrong = _scales(file)
     problems += wrong
+    try:
+        layer = settings_layer(file)
+    except UsageError as error:
+        problems += error.problems
     if problems:
         raise UsageError(*problems)
     assert isinstance(search, SearchSection) and isinstance(objective, ObjectiveSection)
     return Template(
         name=file.tables.get("name", path.stem),
-        layer=settings_layer(file),
+        layer=replace(layer, notes=(*layer.notes, *_axis_notes(file))),
         axes=axes,
         seeds=seeds,
         search=search,
@@ -117,9 +122,22 @@ def read_base_config(path: Path) -> Layer:
 
 
 def settings_layer(file: ConfigFile) -> Layer:
-    """Return the run-config tables of a file as a layer with a place for each key."""
-    settings = flatten({key: file.tables[key] for key in SECTIONS if key in file.tables})
-    return Layer({key: (value, file.place(key)) for key, value in settings.items()})
+    """Return the run-config tables of a file as a layer with a place for each key.
+
+    Raises:
+        UsageError: It asks for what other programs have and this one has not.
+    """
+    known = (*SECTIONS, *OLDER_SECTIONS)
+    tables = {key: _table(file, key) for key in file.tables if key in known}
+    settings = {key: (value, file.place(key)) for key, value in flatten(tables).items()}
+    read = respell(settings)
+    if read.problems:
+        raise UsageError(*read.problems)
+    tokenizer, place = read.settings.get("data.tokenizer_path", (None, ""))
+    if tokenizer is not None and "data.tokenizer" not in read.settings:
+        read.settings["data.tokenizer"] = ("bpe", place)
+        read.notes.append(f'{place}: data.tokenizer_path is read with data.tokenizer = "bpe"')
+    return Layer(read.settings, read.deferred, tuple(read.notes))
 
 
 def unknown_tables(
@@ -128,7 +146,7 @@ def unknown_tables(
     """Return a problem for each top-level key that has no place in this kind of file."""
     problems = []
     for key, value in file.tables.items():
-        if key in known and isinstance(value, dict):
+        if key in (*known, *OLDER_SECTIONS) and isinstance(value, dict):
             continue
         if key in TEXTS:
             if not isinstance(value, str):
@@ -203,13 +221,23 @@ def _space(
     return tuple(axes.values()), seeds, problems
 
 
+def _axis_notes(file: ConfigFile) -> list[str]:
+    """Return what was read as what in `[space]`."""
+    return [
+        note
+        for key, values in flatten(_table(file, "space")).items()
+        for note in respell_axis(key, values, file.place(f"space.{key}"))[2]
+    ]
+
+
 def make_axis(key: str, values: Any, place: str) -> Axis:
     """Return an axis over listed values.
 
     Raises:
         UsageError: There is no value, or the key is unknown, ambiguous or decides nothing.
     """
-    full = full_key(key, place)
+    name, values, _ = respell_axis(key, values, place)
+    full = full_key(name, place)
     if not _decides(full):
         message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
         hint = f"one value for all trials: {full}=… on the command line"
@@ -301,7 +329,14 @@ def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
                     except UsageError as error:
                         problems += error.problems
             elif key in SECTIONS:
-                settings |= {f"{key}.{leaf}": v for leaf, v in flatten(value).items()}
+                flat = {f"{key}.{leaf}": v for leaf, v in flatten(value).items()}
+                places = {k: (v, file.place(f"scale.{name}.{k}")) for k, v in flat.items()}
+                read = respell(places)
+                problems += read.problems
+                for old, _, place in read.deferred.values():
+                    message = f"{old} belongs in the template itself, or the base config"
+                    problems.append(Problem(message, place, "tier.micro_batch, tier.attention"))
+                settings |= {k: v for k, (v, _) in read.settings.items()}
             else:
                 names = (*SECTIONS, "space")
                 message = f"unknown table [{prefix}]{nearest(key, names)}"

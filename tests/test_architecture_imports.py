@@ -21,7 +21,7 @@ LAYERS = (
     {"template", "executors", "leaderboard", "watch"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals"},
+    | {"signals", "spellings"},
     {"space", "errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
