@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.axis import Axis
 from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
@@ -21,11 +22,9 @@ from orchestrator.compose import (
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.hardware import Hardware
 from orchestrator.shared_files import find_template
-from orchestrator.space import Axis
+from orchestrator.space_table import full_key, make_axis
 from orchestrator.template import (
     Template,
-    full_key,
-    make_axis,
     read_base_config,
     read_template,
 )
@@ -76,8 +75,7 @@ class Reading:
     @property
     def fixed(self) -> dict[str, Any]:
         """What the command line sets, by dotted key; the largest value of an axis."""
-        numbers = {a.key: [v for v in a.values if type(v) in (int, float)] for a in self.listed}
-        largest = {key: max(values) for key, values in numbers.items() if values}
+        largest = {axis.key: max(axis.numbers) for axis in self.listed if axis.numbers}
         return {key: value for key, (value, _) in self.typed.items()} | largest
 
 
@@ -105,7 +103,7 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
         for key, values in reading.overrides.axes.items():
             with gather.step():
                 axis = make_axis(_once(key, reading), values, COMMAND_LINE)
-                _check_axis(request, axis)
+                _check_axis(request, axis, values)
                 reading.listed.append(axis)
         groups = dict(reading.overrides.groups)
         with gather.step():
@@ -134,16 +132,20 @@ def _once(key: str, reading: Reading) -> str:
     return full
 
 
-def _check_axis(request: Request, axis: Axis) -> None:
-    values = ",".join(str(value) for value in axis.values)
-    if request.strategy is None:
-        raise UsageError(
-            Problem(
-                f"{axis.key}: got {len(axis.values)} values, a single run takes one",
-                axis.source,
-                f"arbiter sweep --strategy TEMPLATE {axis.key}={values}",
-            )
+def _check_axis(request: Request, axis: Axis, given: Any) -> None:
+    if request.strategy is not None:
+        return
+    if isinstance(given, list):
+        got, typed = f"{len(given)} values", ",".join(map(str, given))
+    else:
+        got, typed = "a range", "…"
+    raise UsageError(
+        Problem(
+            f"{axis.key}: got {got}, a single run takes one",
+            axis.source,
+            f"arbiter sweep --strategy TEMPLATE {axis.key}={typed}",
         )
+    )
 
 
 def _compose(
