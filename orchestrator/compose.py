@@ -249,6 +249,29 @@ def setting_keys() -> tuple[str, ...]:
     return tuple(keys)
 
 
+def default_of(key: str, settings: Mapping[str, tuple[Any, str]]) -> Any:
+    """Return the schema's default of a setting; None where this kind of run has no such setting.
+
+    Args:
+        key: Dotted key.
+        settings: They say of which kind each section is.
+    """
+    section, _, leaf = key.partition(".")
+    model = RunConfig.model_fields[section].annotation
+    for name, variants in VARIANTS.items():
+        if name.startswith(f"{section}."):
+            kind = name.partition(".")[2]
+            default = variants[0].model_fields[kind].default
+            chosen = settings[name][0] if name in settings else default
+            model = next((m for m in variants if m.model_fields[kind].default == chosen), None)
+    info = (
+        model.model_fields.get(leaf)
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        else None
+    )
+    return None if info is None else info.get_default(call_default_factory=True)
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Positional arguments of a command, parsed.

@@ -10,17 +10,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.axis import Axis
 from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
     Layer,
 )
+from orchestrator.draw import Draw
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
 from orchestrator.request import Request, full_size, read_request
 from orchestrator.scale import scale
-from orchestrator.space import Axis, Space, space_of
+from orchestrator.space import Space, space_of
 from orchestrator.strategy import make_strategy
 from orchestrator.template import (
     SearchSection,
@@ -35,6 +37,7 @@ from trainer.tasks import data_hash, metrics, vocab_size
 
 SEED = "training.seed"
 MOST_PARAMETERS = 10**15
+MOST_PROBLEMS = 20
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
 
@@ -155,12 +158,13 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         if axis.key in reading.typed:
             value = reading.typed[axis.key][0]
             composition.notes.append(f"axis {axis.key} is set to {value} on the {COMMAND_LINE}")
-    space = space_of([*(a for a in axes if a.key not in reading.typed), *reading.listed])
+    axes = tuple(a for a in axes if a.key not in reading.typed)
+    space = space_of([*axes, *reading.listed], template.require if template else ())
     _check_tier(composition, hardware)
     chosen = seeds or (None,)
     most = request.max_trials or search.max_trials
-    _check_space(request, space, chosen, most)
     method = request.search or search.method
+    _check_space(request, space, chosen, most, method)
     strategy = make_strategy(
         method,
         space,
@@ -168,13 +172,13 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         "--search" if request.search or template is None else template.file.place("search.method"),
     )
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
-    trials, duplicates = _trials(composition, strategy, space.axes, chosen, most, facts)
+    draw = Draw(strategy, space, composition)
+    trials, duplicates = _trials(draw, chosen, most, facts)
+    composition.notes.extend(draw.notes())
     if duplicates:
         composition.notes.append(f"{duplicates} duplicate trials were left out")
-    wanted = space.size * len(chosen) - duplicates
-    if most is not None and len(trials) < wanted:
-        how = " in the grid's order: --search random draws them evenly" if method == "grid" else ""
-        composition.notes.append(f"{len(trials)} of {wanted:,} trials are planned{how}")
+    if most is not None and len(trials) >= most:
+        composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
     return Plan(
         name=request.name or (template.name if template else "train"),
         trials=tuple(trials),
@@ -188,8 +192,17 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     )
 
 
+def _cut(space: Space, planned: int, seeds: int, duplicates: int) -> list[str]:
+    """Say that the plan is a part of the space, where it is."""
+    if not space.finite:
+        return []
+    wanted = space.size * seeds - duplicates
+    bound = "" if space.exact else "up to "
+    return [f"{planned} of {bound}{wanted:,} trials are planned"] if planned < wanted else []
+
+
 def _check_space(
-    request: Request, space: Space, seeds: Sequence[int | None], most: int | None
+    request: Request, space: Space, seeds: Sequence[int | None], most: int | None, method: str
 ) -> None:
     for axis in space.axes:
         if axis.key == SEED:
@@ -200,17 +213,52 @@ def _check_space(
                     "seeds = 3 in [space], or --seeds 3",
                 )
             )
+    _check_continuous(space, most, method)
+    if not space.finite:
+        return
     count = space.size * len(seeds)
     if most is None and count > LARGEST_PLAN:
-        factors = [f"{axis.key} {len(axis.values)}" for axis in space.axes]
+        factors = [
+            f"{' = '.join(axis.key for axis in group)} {len(group[0].values)}"
+            for group in space.dimensions
+        ]
+        bound = "" if space.exact else "up to "
         product = " x ".join([*factors, f"seeds {len(seeds)}"])
         raise UsageError(
             Problem(
-                f"got {count:,} trials ({product}), expected at most {LARGEST_PLAN:,}",
+                f"got {bound}{count:,} trials ({product}), expected at most {LARGEST_PLAN:,}",
                 f"[space] of {request.strategy}",
                 "fewer values, or --search random --max-trials 100",
             )
         )
+
+
+def _check_continuous(space: Space, most: int | None, method: str) -> None:
+    """Refuse a continuum of values where it would have to be listed, or without an end."""
+    problems = []
+    for axis in (axis for axis in space.axes if axis.continuous):
+        leaf = axis.key.rpartition(".")[2]
+        if method == "grid":
+            assert axis.interval is not None
+            step = "" if axis.interval.log else "a step, or "
+            problems.append(
+                Problem(
+                    f"axis {axis.key}: got a continuous range, a grid needs values to list",
+                    axis.source,
+                    f"--search random --max-trials 100, or give {leaf} {step}points = 5",
+                )
+            )
+        elif most is None:
+            problems.append(
+                Problem(
+                    f"axis {axis.key}: got a continuous range and no number of trials, the search"
+                    " would not end",
+                    axis.source,
+                    "--max-trials 100, or max_trials = 100 in [search]",
+                )
+            )
+    if problems:
+        raise UsageError(*problems)
 
 
 def _check_tier(composition: Composition, hardware: Hardware) -> None:
@@ -235,45 +283,45 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
 
 
 def _trials(
-    composition: Composition,
-    strategy: Any,
-    axes: Sequence[Axis],
+    draw: Draw,
     seeds: Sequence[int | None],
     most: int | None,
     hashes: dict[tuple[Any, ...], tuple[str, int]],
 ) -> tuple[list[Trial], int]:
-    """Ask the strategy until it has no more points, or `most` trials are planned."""
-    sources = {axis.key: axis.source for axis in axes}
+    """Draw points until there are no more, or `most` trials are planned."""
+    composition = draw.composition
+    sources = {axis.key: axis.source for axis in draw.space.axes}
     trials: dict[str, Trial] = {}
     problems: dict[str, Problem] = {}
     duplicates = 0
-    while (most is None or len(trials) < most) and (points := strategy.ask(256)):
-        for point in points:
-            for seed in seeds:
-                if most is not None and len(trials) >= most:
-                    break
-                values = {key: (value, sources[key]) for key, value in point.items()}
-                if seed is not None:
-                    values[SEED] = (seed, "seeds")
-                try:
-                    config = composition.config(values)
-                    data, vocabulary = _data_facts(config, hashes)
-                    trial = _trial(config, len(trials), dict(point), data, vocabulary)
-                except UsageError as error:
-                    problems |= {str(problem): problem for problem in error.problems}
-                    continue
-                except InputError as error:
-                    key = str(error).partition(":")[0]
-                    place = composition.settings.get(key, (None, ""))[1]
-                    problem = Problem(str(error), place, error.hint)
-                    problems[str(problem)] = problem
-                    continue
-                duplicates += trial.id in trials
-                trials.setdefault(trial.id, trial)
-        if len(problems) > 20:
+    for point in draw:
+        for seed in seeds:
+            if most is not None and len(trials) >= most:
+                break
+            values = {key: (value, sources[key]) for key, value in point.items()}
+            if seed is not None:
+                values[SEED] = (seed, "seeds")
+            try:
+                config = composition.config(values)
+                data, vocabulary = _data_facts(config, hashes)
+                trial = _trial(config, len(trials), dict(point), data, vocabulary)
+            except UsageError as error:
+                problems |= {str(problem): problem for problem in error.problems}
+                continue
+            except InputError as error:
+                key = str(error).partition(":")[0]
+                place = composition.settings.get(key, (None, ""))[1]
+                problem = Problem(str(error), place, error.hint)
+                problems[str(problem)] = problem
+                continue
+            duplicates += trial.id in trials
+            trials.setdefault(trial.id, trial)
+        if len(problems) > MOST_PROBLEMS or (most is not None and len(trials) >= most):
             break
     if problems:
         raise UsageError(*problems.values())
+    if not trials:
+        draw.refuse_nothing()
     return list(trials.values()), duplicates
 
 

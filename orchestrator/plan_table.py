@@ -23,7 +23,7 @@ def render_plan(plan: Plan, output: str) -> str:
     rows = [
         [
             trial.id,
-            *(_cell(trial.changed[key], output) for key in plan.axes),
+            *(_cell(trial.changed.get(key, ""), output) for key in plan.axes),
             trial.seed,
             trial.parameters if output == "csv" else f"{trial.parameters:,}",
             trial.config.training.steps,

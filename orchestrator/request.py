@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestrator.axis import Axis
 from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
@@ -23,7 +24,7 @@ from orchestrator.compose import (
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.hardware import Hardware
 from orchestrator.shared_files import find_template
-from orchestrator.space import Axis
+from orchestrator.space_table import full_key, make_axis
 from orchestrator.spellings import (
     ATTENTION,
     MICRO_BATCH,
@@ -34,8 +35,6 @@ from orchestrator.spellings import (
 )
 from orchestrator.template import (
     Template,
-    full_key,
-    make_axis,
     read_base_config,
     read_template,
 )
@@ -91,8 +90,7 @@ class Reading:
     @property
     def fixed(self) -> dict[str, Any]:
         """What the command line sets, by dotted key; the largest value of an axis."""
-        numbers = {a.key: [v for v in a.values if type(v) in (int, float)] for a in self.listed}
-        largest = {key: max(values) for key, values in numbers.items() if values}
+        largest = {axis.key: max(axis.numbers) for axis in self.listed if axis.numbers}
         return {key: value for key, (value, _) in self.typed.items()} | largest
 
 
@@ -126,7 +124,7 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
                 name, meant, notes = respell_axis(key, values, COMMAND_LINE)
                 reading.notes += notes
                 axis = make_axis(_once(name, reading), meant, COMMAND_LINE)
-                _check_axis(request, axis)
+                _check_axis(request, axis, values)
                 reading.listed.append(axis)
         groups = dict(reading.overrides.groups)
         with gather.step():
@@ -155,16 +153,20 @@ def _once(key: str, reading: Reading) -> str:
     return full
 
 
-def _check_axis(request: Request, axis: Axis) -> None:
-    values = ",".join(str(value) for value in axis.values)
-    if request.strategy is None:
-        raise UsageError(
-            Problem(
-                f"{axis.key}: got {len(axis.values)} values, a single run takes one",
-                axis.source,
-                f"arbiter sweep --strategy TEMPLATE {axis.key}={values}",
-            )
+def _check_axis(request: Request, axis: Axis, given: Any) -> None:
+    if request.strategy is not None:
+        return
+    if isinstance(given, list):
+        got, typed = f"{len(given)} values", ",".join(map(str, given))
+    else:
+        got, typed = "a range", "…"
+    raise UsageError(
+        Problem(
+            f"{axis.key}: got {got}, a single run takes one",
+            axis.source,
+            f"arbiter sweep --strategy TEMPLATE {axis.key}={typed}",
         )
+    )
 
 
 def _compose(

@@ -7,14 +7,18 @@ template's `[scale.smoke]` table and the command line have the last word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from orchestrator.axis import Axis
 from orchestrator.compose import Layer
 from orchestrator.errors import Problem, UsageError, nearest
-from orchestrator.space import Axis
-from orchestrator.template import Scale, Template, make_axis, parse_seeds
+from orchestrator.interval import Interval
+from orchestrator.space import space_of
+from orchestrator.space_table import make_axis, parse_seeds
+from orchestrator.template import Scale, Template
 
 STEPS = 150
 SMOKE_WIDTH, WIDTH_RATIO = 64, 16
@@ -96,7 +100,7 @@ def scale(
         for key, values in own.space.items()
         if key != "seeds"
     }
-    axes = tuple(listed.pop(axis.key, axis) for axis in axes) + tuple(listed.values())
+    axes = space_of([*axes, *listed.values()]).axes
     seeds = None
     if "seeds" in own.space:
         seeds = parse_seeds(own.space["seeds"], place("space.seeds"))
@@ -120,7 +124,7 @@ def _shrink(
     by_axis = {axis.key: axis for axis in axes}
 
     def largest(key: str) -> Any:
-        values = by_axis[key].values if key in by_axis else (settings.get(key),)
+        values = by_axis[key].numbers if key in by_axis else (settings.get(key),)
         numbers = [v for v in values if type(v) is int and v > 0]
         return max(numbers, default=None)
 
@@ -161,21 +165,19 @@ def _shrink(
         if shrunk(key, value) != value
     }
     tried = tuple(
-        axis
-        if axis.key in replaced
-        else Axis(axis.key, tuple(shrunk(axis.key, v) for v in axis.values), axis.source)
+        axis if axis.key in replaced else _shrunk_axis(axis, partial(shrunk, axis.key))
         for axis in axes
     )
     problems = [
         Problem(
-            f"axis {new.key}: --scale smoke makes {_listed(old.values)} into {_listed(new.values)},"
+            f"axis {new.key}: --scale smoke makes {_shown(old)} into {_shown(new)},"
             " expected values that differ",
             old.source,
             f"[scale.smoke.space] {new.key.rpartition('.')[2]} = […], or {new.key}=… on the"
             " command line",
         )
         for old, new in zip(axes, tried, strict=True)
-        if len(set(map(repr, new.values))) < len(set(map(repr, old.values)))
+        if _fewer(old, new)
     ]
     if problems:
         raise UsageError(*problems)
@@ -192,5 +194,26 @@ def _power_of_two(n: float) -> int:
     return 1 << max(0, int(n).bit_length() - 1)
 
 
-def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(str(value) for value in values)
+def _shrunk_axis(axis: Axis, rule: Callable[[Any], Any]) -> Axis:
+    """Return an axis with its values, or the ends of its range, made smaller."""
+    if axis.interval is None:
+        return replace(axis, values=tuple(map(rule, axis.values)))
+    interval = axis.interval.scaled(rule)
+    return replace(axis, values=interval.values if _spans(interval) else (), interval=interval)
+
+
+def _spans(interval: Interval) -> bool:
+    return interval.low < interval.high
+
+
+def _fewer(old: Axis, new: Axis) -> bool:
+    """Return whether values that differ have become one; a range may lose some, not all."""
+    if new.interval is not None:
+        return not _spans(new.interval)
+    return len(set(map(repr, new.values))) < len(set(map(repr, old.values)))
+
+
+def _shown(axis: Axis) -> str:
+    if axis.interval is not None:
+        return f"{axis.interval.low} to {axis.interval.high}"
+    return ", ".join(str(value) for value in axis.values)

@@ -8,13 +8,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.compose import SECTIONS, Layer, explain, setting_keys
+from orchestrator.axis import Axis
+from orchestrator.compose import SECTIONS, Layer, explain
+from orchestrator.constraint import Constraint
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.objective import Objective
-from orchestrator.space import Axis
+from orchestrator.space_table import (
+    SpaceTable,
+    axis_entries,
+    make_axis,
+    parse_seeds,
+    read_space,
+)
 from orchestrator.spellings import OLDER_SECTIONS, respell, respell_axis
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
-from trainer.identity import LABELS
 
 TABLES = ("space", "search", "objective", "scale")
 TEXTS = ("name", "description")
@@ -57,6 +64,7 @@ class Template:
         layer: Its settings.
         axes: Its space, `seeds` left out.
         seeds: Seeds of every point; None where the template does not say.
+        require: What every point must keep.
         search: Who proposes.
         objective: What ranks.
         scales: Smaller versions by name.
@@ -67,6 +75,7 @@ class Template:
     layer: Layer
     axes: tuple[Axis, ...]
     seeds: tuple[int, ...] | None
+    require: tuple[Constraint, ...]
     search: SearchSection
     objective: Objective
     scales: dict[str, Scale]
@@ -85,8 +94,11 @@ def read_template(path: Path) -> Template:
     problems += wrong
     objective, wrong = _section(file, "objective", ObjectiveSection)
     problems += wrong
-    axes, seeds, wrong = _space(file)
-    problems += wrong
+    space = SpaceTable()
+    try:
+        space = read_space(_table(file, "space"), lambda key: file.place(f"space.{key}"))
+    except UsageError as error:
+        problems += error.problems
     scales, wrong = _scales(file)
     problems += wrong
     try:
@@ -99,8 +111,9 @@ def read_template(path: Path) -> Template:
     return Template(
         name=file.tables.get("name", path.stem),
         layer=replace(layer, notes=(*layer.notes, *_axis_notes(file))),
-        axes=axes,
-        seeds=seeds,
+        axes=tuple(space.axes.values()),
+        seeds=space.seeds,
+        require=tuple(space.require),
         search=search,
         objective=Objective(**objective.model_dump()),
         scales=scales,
@@ -199,109 +212,14 @@ def _section(
         ]
 
 
-def _space(
-    file: ConfigFile,
-) -> tuple[tuple[Axis, ...], tuple[int, ...] | None, list[Problem]]:
-    """Read `[space]`: `seeds`, and axes by dotted or unambiguous short key."""
-    axes: dict[str, Axis] = {}
-    problems: list[Problem] = []
-    seeds = None
-    for key, value in flatten(_table(file, "space")).items():
-        place = file.place(f"space.{key}")
-        try:
-            if key == "seeds":
-                seeds = parse_seeds(value, place)
-                continue
-            axis = make_axis(key, value, place)
-            if axis.key in axes:
-                raise UsageError(Problem(f"axis {axis.key} is given twice", place))
-            axes[axis.key] = axis
-        except UsageError as error:
-            problems += error.problems
-    return tuple(axes.values()), seeds, problems
-
-
 def _axis_notes(file: ConfigFile) -> list[str]:
     """Return what was read as what in `[space]`."""
     return [
         note
-        for key, values in flatten(_table(file, "space")).items()
+        for key, values in axis_entries(_table(file, "space")).items()
+        if key not in ("seeds", "zip", "require")
         for note in respell_axis(key, values, file.place(f"space.{key}"))[2]
     ]
-
-
-def make_axis(key: str, values: Any, place: str) -> Axis:
-    """Return an axis over listed values.
-
-    Raises:
-        UsageError: There is no value, or the key is unknown, ambiguous or decides nothing.
-    """
-    name, values, _ = respell_axis(key, values, place)
-    full = full_key(name, place)
-    if not _decides(full):
-        message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
-        hint = f"one value for all trials: {full}=… on the command line"
-        raise UsageError(Problem(message, place, hint))
-    if not isinstance(values, list):
-        section, _, leaf = full.partition(".")
-        raise UsageError(
-            Problem(
-                f"axis {key}: got {values!r}, expected a list of values",
-                place,
-                f"one value for all trials belongs in [{section}]: {leaf} = …",
-            )
-        )
-    if not values:
-        raise UsageError(
-            Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
-        )
-    return Axis(full, tuple(values), place)
-
-
-def _decides(key: str) -> bool:
-    """Return whether a setting is in the trial id (`trainer.identity.deciding_settings`)."""
-    section, _, leaf = key.partition(".")
-    return section in ("model", "data", "training") and leaf not in LABELS.get(section, ())
-
-
-def full_key(key: str, place: str) -> str:
-    """Return the dotted key of a short one (`n_layers` -> `model.n_layers`).
-
-    Raises:
-        UsageError: Several sections, or none, have a setting of that name.
-    """
-    known = setting_keys()
-    if key in known:
-        return key
-    found = [name for name in known if name.rpartition(".")[2] == key]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = f"{key} is ambiguous: got a name of {len(found)} settings"
-        raise UsageError(Problem(message, place, f"one of {', '.join(found)}"))
-    hint = "seeds = 3 in [space], or --seeds 3" if key in ("seeds", "training.seeds") else ""
-    leaf = key.rpartition(".")[2]
-    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    if same_leaf:
-        hint = f"there is {' and '.join(same_leaf)}"
-    leaves = [name.rpartition(".")[2] for name in known]
-    close = (nearest(key, known) if "." in key else "") or nearest(leaf, leaves)
-    raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
-
-
-def parse_seeds(value: Any, place: str) -> tuple[int, ...]:
-    """Return the seeds of `3` (0, 1, 2) or of a list.
-
-    Raises:
-        UsageError: Not a positive count or a list of different seeds.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return tuple(range(value))
-    if isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value):
-        return tuple(dict.fromkeys(value))
-    raise UsageError(
-        Problem(f"seeds: got {value!r}, expected a count of at least 1 or a list of seeds", place)
-    )
 
 
 def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
@@ -318,7 +236,7 @@ def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
             if not isinstance(value, dict) and key in (*SECTIONS, "space"):
                 problems.append(_no_table(file, prefix, value))
             elif key == "space":
-                for short, values in flatten(value).items():
+                for short, values in axis_entries(value).items():
                     place = file.place(f"{prefix}.{short}")
                     try:
                         if short == "seeds":

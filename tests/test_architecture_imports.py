@@ -18,11 +18,14 @@ LAYERS = (
     {"plan"},
     {"request"},
     {"scale"},
-    {"template", "executors", "leaderboard", "watch"},
+    {"template", "draw", "executors", "leaderboard", "watch"},
+    {"space_table"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
-    {"space", "errors"},
+    {"space"},
+    {"axis", "constraint"},
+    {"interval", "errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
@@ -38,6 +41,7 @@ ONLY_IMPORTER = {
     "jinja2": {"orchestrator.leaderboard"},
     "pynvml": {"orchestrator.hardware"},
     "optuna": {"orchestrator.strategy", "orchestrator.referee"},
+    "scipy": {"orchestrator.strategy"},
     "pickle": set(),
 }
 """Library to the modules, or packages, that may import it."""
@@ -159,8 +163,14 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
     [
         ("import orchestrator.cli.app", HEAVY),
         ("import trainer.config", HEAVY),
-        ("import orchestrator.plan", ("torch", "ray", "hydra", "omegaconf", "pandas", "optuna")),
-        ("import orchestrator.sweep", ("torch", "ray", "hydra", "omegaconf", "pandas", "optuna")),
+        (
+            "import orchestrator.plan",
+            ("torch", "ray", "hydra", "omegaconf", "pandas", "optuna", "scipy"),
+        ),
+        (
+            "import orchestrator.sweep",
+            ("torch", "ray", "hydra", "omegaconf", "pandas", "optuna", "scipy"),
+        ),
         (
             "import sys; sys.argv = ['arbiter', '--help']\n"
             "from orchestrator.cli.app import run\n"

@@ -1,4 +1,4 @@
-"""Who proposes the next points. The contract; `grid.py` and `random.py` implement it.
+"""Who proposes the next points. The contract; its neighbours implement it.
 
 A strategy is one file, one line in `STRATEGIES` and one fixture in
 `tests/contracts/strategies.py`, from which it inherits the suite.
@@ -15,6 +15,7 @@ from orchestrator.space import Point, Space
 STRATEGIES = {
     "grid": "orchestrator.strategy.grid.GridStrategy",
     "random": "orchestrator.strategy.random.RandomStrategy",
+    "sobol": "orchestrator.strategy.sobol.SobolStrategy",
 }
 
 

@@ -8,13 +8,33 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.space import Axis, Point, Space
+from orchestrator.axis import Axis
+from orchestrator.interval import Interval
+from orchestrator.space import Point, Space
 from orchestrator.strategy import Strategy
 
 
 def space_of_sizes(*sizes: int) -> Space:
     """A space with axes `k0`, `k1`, … of the given sizes."""
     return Space(tuple(Axis(f"k{i}", tuple(range(n)), "test") for i, n in enumerate(sizes)))
+
+
+def over(key: str, interval: Interval, zipped: int | None = None) -> Axis:
+    """An axis over an interval."""
+    return Axis(key, interval.values, "test", interval, zipped=zipped)
+
+
+MIXED = Space(
+    (
+        Axis("listed", ("a", "b", "c"), "test"),
+        over("uniform", Interval(-1.0, 2.0)),
+        over("log", Interval(1e-6, 1e-2, log=True)),
+        over("log_integer", Interval(1, 1000, log=True, integer=True)),
+        Axis("z0", (0, 1), "test", zipped=0),
+        Axis("z1", (10, 11), "test", zipped=0),
+    )
+)
+"""A space with a continuum of points."""
 
 
 def frozen(point: Point) -> tuple[tuple[str, object], ...]:
@@ -34,6 +54,8 @@ class StrategyContract:
     make: Callable[[Space, int], Strategy]
     learns = False
     """True where what it is told changes what it asks next."""
+    samples = True
+    """True where it takes axes with a continuum of values."""
 
     @inherited
     @given(sizes=SIZES, seed=st.integers(0, 9), batch=st.integers(1, 7))
@@ -88,3 +110,36 @@ class StrategyContract:
         points = type(self).make(space, 3).ask(5)
         assert len({frozen(point) for point in points}) == 5
         assert all(set(point) == {axis.key for axis in space.axes} for point in points)
+
+    @inherited
+    @given(low=st.integers(1, 9), width=st.integers(1, 30), seed=st.integers(0, 9))
+    def test_whole_numbers_of_a_logarithmic_axis_are_each_asked_once(
+        self, low: int, width: int, seed: int
+    ) -> None:
+        axis = over("k", Interval(low, low + width, log=True, integer=True))
+        asked = type(self).make(Space((axis,)), seed).ask(width + 9)
+        assert sorted(point["k"] for point in asked) == list(range(low, low + width + 1))
+
+    def test_zipped_axes_move_together(self) -> None:
+        axes = [Axis(key, (1, 2, 3), "test", zipped=7) for key in ("a", "b")]
+        asked = type(self).make(Space((*axes, Axis("c", (4, 5), "test"))), 0).ask(99)
+        assert len(asked) == 6
+        assert all(point["a"] == point["b"] for point in asked)
+
+    def test_a_continuum_is_asked_within_its_ends_and_never_twice(self) -> None:
+        if not self.samples:
+            return
+        strategy = type(self).make(MIXED, 5)
+        asked = strategy.ask(100) + strategy.ask(156)
+        assert len({frozen(point) for point in asked}) == 256
+        assert asked == type(self).make(MIXED, 5).ask(256)
+        for point in asked:
+            assert list(point) == [axis.key for axis in MIXED.axes]
+            assert -1 <= point["uniform"] <= 2
+            assert 1e-6 <= point["log"] <= 1e-2
+            assert point["log_integer"] in range(1, 1001)
+            assert point["z1"] == point["z0"] + 10
+        # Half of the draws lie in each half of a distribution.
+        assert 100 < sum(point["uniform"] < 0.5 for point in asked) < 156
+        assert 100 < sum(point["log"] < 1e-4 for point in asked) < 156
+        assert 100 < sum(point["log_integer"] < 32 for point in asked) < 156
