@@ -28,6 +28,10 @@ test: lint
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks.weight_decay
 	$(BIN)/python -m benchmarks.nanogpt_cpu
+	$(BIN)/python -m benchmarks.trial_price
+	$(BIN)/python -m benchmarks.first_step
+	$(BIN)/python -m benchmarks.plan_speed
+	$(BIN)/python -m benchmarks.corpus_speed
 
 faults: .venv/.stamp
 	$(BIN)/pytest -m slow

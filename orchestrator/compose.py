@@ -6,11 +6,12 @@ line, the trial's point. Every value keeps its source. All that is wrong is said
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -63,7 +64,22 @@ class Composition:
         Raises:
             UsageError: All that is wrong, each with its place.
         """
-        return check(self.over(Layer(point)).settings)
+        if not point.keys() & VARIANTS.keys():
+            with contextlib.suppress(ValidationError, UsageError, TypeError):
+                return RunConfig.model_validate(self._tree_at(point))
+        return check(self.over(Layer(point)).settings)  # says what is wrong, with its place
+
+    @cached_property
+    def _tree(self) -> dict[str, Any]:
+        return _nested(self.settings)
+
+    def _tree_at(self, point: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+        """Return the nested settings at a point, which differ in few sections."""
+        tree = dict(self._tree)
+        for key, (value, _) in point.items():
+            section, _, leaf = key.partition(".")
+            tree[section] = tree.get(section, {}) | {leaf: value}
+        return tree
 
     def over(self, layer: Layer) -> Composition:
         """Return this composition with a layer on top.

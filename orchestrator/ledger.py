@@ -227,6 +227,12 @@ class Ledger:
             raise KeyError(trial_id)
         return _trial(rows[0])
 
+    def progress(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many there are."""
+        found = self._query("SELECT count(*) FILTER (WHERE state = 'ended'), count(*) FROM trials")
+        ended, planned = found[0]
+        return ended, planned
+
     def rows(self, trial_id: str) -> list[tuple[int, dict[str, float]]]:
         """Return `(step, metrics)` of one trial, by step."""
         rows = self._query(
@@ -340,8 +346,17 @@ class Ledger:
         )
 
     @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make one commit of all that is written inside, or of none of it."""
+        with self._writing():
+            yield
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction; a full disk leaves what was there before."""
+        """One transaction, the outer one's where there is one; a full disk changes nothing."""
+        if self.connection.in_transaction:
+            yield
+            return
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             try:

@@ -32,7 +32,7 @@ from orchestrator.toml_file import flatten
 from trainer.config import RunConfig, TierConfig
 from trainer.errors import InputError
 from trainer.footprint import parameter_count, step_flops
-from trainer.identity import fingerprint, point_id, trial_id
+from trainer.identity import fingerprint, trial_and_point_id
 from trainer.tasks import data_hash, metrics, vocab_size
 
 SEED = "training.seed"
@@ -343,10 +343,11 @@ def _trial(
                 "[model]",
             )
         )
+    trial, point = trial_and_point_id(config, data)
     return Trial(
-        id=trial_id(config, data),
+        id=trial,
         position=position,
-        point_id=point_id(config, data),
+        point_id=point,
         seed=config.training.seed,
         changed=changed,
         config=config,

@@ -7,8 +7,9 @@ checkpoint), and with every start and end of a trial.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -23,9 +24,15 @@ MOST_DEATHS = 3
 """Times a trial's process may die before the trial is called failed."""
 
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's writes the same ten times as fast; PyYAML may be built without it."""
+
+
 def snapshot(trial_id: str, config: RunConfig) -> str:
     """Return the resolved config as YAML; `arbiter train --base-config` reads it back."""
-    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    body = yaml.dump(
+        config.model_dump(mode="json"), Dumper=_DUMPER, sort_keys=False, allow_unicode=True
+    )
     return f"# trial {trial_id}, resolved config\n{body}"
 
 
@@ -62,8 +69,8 @@ class Referee:
 
     def started(self, member_id: str, step: int, note: str) -> None:
         """Record that a member trains from `step`."""
-        self.flush()
-        self.ledger.started(member_id, step, note)
+        with self._with_pending():
+            self.ledger.started(member_id, step, note)
 
     def row(self, member_id: str, step: int, metrics: dict[str, float]) -> Verdict:
         """Take a row and say whether the member goes on."""
@@ -75,14 +82,24 @@ class Referee:
     def flush(self) -> None:
         """Return when every row so far is durable."""
         if self._pending:
-            self.ledger.add_rows(self._pending)
-            self._pending = []
+            with self._with_pending():
+                pass
         self._committed_at = time.monotonic()
 
     def ended(self, result: FitResult) -> None:
-        """Record how a member ended."""
-        self.flush()
-        self.ledger.ended(result)
+        """Record how a member ended; every row before is durable with it."""
+        with self._with_pending():
+            self.ledger.ended(result)
+
+    @contextlib.contextmanager
+    def _with_pending(self) -> Iterator[None]:
+        """One commit of the rows that wait and of what is written inside."""
+        with self.ledger.transaction():
+            if self._pending:
+                self.ledger.add_rows(self._pending)
+            yield
+        self._pending = []
+        self._committed_at = time.monotonic()
 
     def died(self, trial_ids: Sequence[str], detail: str) -> list[str]:
         """Take the death of a cohort's process; return the trials to run again.

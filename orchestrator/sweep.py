@@ -149,11 +149,12 @@ def carry_on(
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
         objective = Objective(**ledger.sweep()["objective"])
-        left = [trial for trial in ledger.trials() if trial.pending]
+        trials = ledger.trials()
+        left = [trial for trial in trials if trial.pending]
         _check_fits(left, hardware)
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
-        attempts = {trial.id: trial.attempts for trial in ledger.trials()}
+        attempts = {trial.id: trial.attempts for trial in trials}
         if left:
             todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
             ledger.record("began", f"{todo}, process {os.getpid()}, {executor}")
@@ -167,8 +168,8 @@ def carry_on(
             Watch(directory, objective, notify),
         ):
             runner.run(Job(directory, CohortQueue(cohorts), hardware, stop))
-    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trials = ledger.trials()
+        with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+            trials = ledger.trials()
     publish(directory, trials, objective)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from orchestrator.events import append_events, write_events
 from orchestrator.layout import RunDirectory
-from orchestrator.ledger import Event, Ledger, State, TrialRecord
+from orchestrator.ledger import Event, Ledger, TrialRecord
 from orchestrator.objective import Objective
 
 INTERVAL_S = 1.0
@@ -54,14 +54,15 @@ class Watch:
             events = ledger.events(self._seen)
             if not events:
                 return
-            trials = {trial.id: trial for trial in ledger.trials()}
+            told = {event.trial_id for event in events if event.kind in ("ended", "died")}
+            trials = {trial_id: ledger.trial(trial_id) for trial_id in told if trial_id}
+            done, planned = ledger.progress()
         append_events(self.directory.events, events)
         self._seen = events[-1].seq
-        done = sum(trial.state is State.ENDED for trial in trials.values())
         for event in events:
             if event.kind in ("ended", "died") and event.trial_id is not None:
                 line = describe(event, trials[event.trial_id], self.objective)
-                self.notify(f"[{done}/{len(trials)}] {line}")
+                self.notify(f"[{done}/{planned}] {line}")
             elif event.kind == "started" and event.detail:
                 self.notify(f"{event.trial_id} {event.detail}")
 

@@ -182,7 +182,7 @@ def steps_on_disk(folder: Path) -> list[int]:
 
 
 class FileReporter(Recorder):
-    """Keeps rows in memory until `flush`, as a ledger does, and dies at a given call."""
+    """Keeps rows in memory until `flush` or an end, as a ledger does, and dies at a given call."""
 
     def __init__(self, path: Path, dies_at_row: int | None, dies_at_end: bool) -> None:
         super().__init__()
@@ -204,6 +204,7 @@ class FileReporter(Recorder):
     def ended(self, result: FitResult) -> None:
         if self.dies_at_end:
             os._exit(KILLED)
+        self.flush()
 
 
 def _train_until_killed(

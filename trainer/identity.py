@@ -43,13 +43,20 @@ def trial_id(config: RunConfig, data_hash: str) -> str:
         data_hash: Hash of the data's content, from `trainer.tasks.data_hash`; a path would
             differ between machines.
     """
-    settings = deciding_settings(config)
-    for key in ("dataset_path", "tokenizer_path"):
-        settings["data"].pop(key, None)
-    return fingerprint({"settings": settings, "data": data_hash, "code": CODE_VERSION})[:10]
+    return trial_and_point_id(config, data_hash)[0]
 
 
 def point_id(config: RunConfig, data_hash: str) -> str:
     """Return the id shared by all seeds of one point of the space."""
-    training = config.training.model_copy(update={"seed": 0})
-    return trial_id(config.model_copy(update={"training": training}), data_hash)
+    return trial_and_point_id(config, data_hash)[1]
+
+
+def trial_and_point_id(config: RunConfig, data_hash: str) -> tuple[str, str]:
+    """Return both; the point's is the id of its trial with seed 0."""
+    settings = deciding_settings(config)
+    for key in ("dataset_path", "tokenizer_path"):
+        settings["data"].pop(key, None)
+    decides = {"settings": settings, "data": data_hash, "code": CODE_VERSION}
+    trial = fingerprint(decides)[:10]
+    settings["training"]["seed"] = 0
+    return trial, fingerprint(decides)[:10]

@@ -277,7 +277,6 @@ class _Run:
             self.board.close()
         final = dict(self.last_evaluation) if final is None else final
         self.result = FitResult(self.id, reason, detail, self.step, self.watch.seconds, final)
-        self.reporter.flush()
         self.reporter.ended(self.result)
         self.lock.release()
 

@@ -97,4 +97,4 @@ class Reporter(Protocol):
         """Return when every row so far is durable. Called before a checkpoint is published."""
 
     def ended(self, result: FitResult) -> None:
-        """Record how a member ended; returns when it is durable."""
+        """Record how a member ended; returns when that, and every row before, is durable."""

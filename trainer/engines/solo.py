@@ -24,6 +24,7 @@ class _Unit:
     config: RunConfig
     task: Task
     model: nn.Module
+    parameters: list[nn.Parameter]
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
     has_dropout: bool
@@ -42,6 +43,7 @@ class SoloEngine:
             config,
             task,
             model,
+            list(model.parameters()),
             build_optimizer(model, config.training),
             loss_scaler(config.tier),
             isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
@@ -68,6 +70,7 @@ class SoloEngine:
         losses: list[torch.Tensor] = []
         norm, error = torch.tensor(math.nan), None
         try:
+            unit.model.train()
             while len(losses) < steps and keep_going(key, first + len(losses)):
                 loss, norm = _step(unit, first + len(losses))
                 losses.append(loss)
@@ -121,23 +124,28 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     inputs, targets = unit.task.batch(step)
     rows = len(inputs)
     micro = min(tier.micro_batch or rows, rows)
-    unit.model.train()
-    unit.optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=tier.device)
+    for parameter in unit.parameters:
+        parameter.grad = None
+    total: torch.Tensor | None = None
     for first in range(0, rows, micro):
-        part = slice(first, first + micro)
-        x = inputs[part].to(tier.device, non_blocking=True)
-        y = targets[part].to(tier.device, non_blocking=True)
+        x, y = inputs, targets
+        if micro < rows:
+            x, y = inputs[first : first + micro], targets[first : first + micro]
         if unit.has_dropout:
             torch.manual_seed(torch_seed(training.seed, Stream.DROPOUT, step, first))
         with autocast(tier):
-            loss = unit.task.loss(unit.model(x), y)
-        loss = loss * (len(x) / rows)
+            loss = unit.task.loss(
+                unit.model(x.to(tier.device, non_blocking=True)),
+                y.to(tier.device, non_blocking=True),
+            )
+        if micro < rows:
+            loss = loss * (len(x) / rows)
         torch.autograd.backward(unit.scaler.scale(loss))
-        total += loss.detach()
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
     unit.scaler.unscale_(unit.optimizer)
     largest = training.grad_clip if training.grad_clip is not None else math.inf
-    norm = nn.utils.clip_grad_norm_(unit.model.parameters(), largest)
+    norm = nn.utils.clip_grad_norm_(unit.parameters, largest)
     rate = learning_rate(training, step)
     for group in unit.optimizer.param_groups:
         group["lr"] = rate
