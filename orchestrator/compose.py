@@ -7,10 +7,12 @@ line, the trial's point. Every value keeps its source. All that is wrong is said
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any
 
@@ -295,12 +297,12 @@ class Overrides:
     Args:
         groups: `group=option`, by group.
         settings: `a.b=1`, by key.
-        axes: `a.b=1,2`: the listed values, by key.
+        axes: `a.b=1,2`: the listed values, or the table of a range as in `[space]`, by key.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    axes: dict[str, list[Any]] = field(default_factory=dict)
+    axes: dict[str, list[Any] | dict[str, Any]] = field(default_factory=dict)
 
 
 def parse_overrides(arguments: Sequence[str]) -> Overrides:
@@ -324,7 +326,7 @@ def read_override(argument: str, into: Overrides) -> None:
         UsageError: It is not of the form `key=value`, or cannot be used.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import ChoiceSweep, OverrideType, Sweep
+    from hydra.core.override_parser.types import Glob, OverrideType, Sweep
     from hydra.errors import HydraException
 
     def refuse(message: str, hint: str) -> UsageError:
@@ -347,17 +349,62 @@ def read_override(argument: str, into: Overrides) -> None:
         )
     if key in (*into.groups, *into.settings, *into.axes):
         raise refuse(f"{argument!r}: {key} is given twice", "give each setting once")
-    if isinstance(value, Sweep) and (
-        key in GROUPS or not isinstance(value, ChoiceSweep) or value.shuffle or value.tags
-    ):
-        what = "a group takes one option" if key in GROUPS else "only listed values are searched"
-        raise refuse(f"{argument!r}: {what}", f"{key}=NAME" if key in GROUPS else f"{key}=1,2,3")
     if key in GROUPS:
+        if isinstance(value, Sweep | Glob):
+            raise refuse(f"{argument!r}: a group takes one option", f"{key}=NAME")
         into.groups[key] = str(_plain(value))
-    elif isinstance(value, ChoiceSweep):
-        into.axes[key] = [_plain(v) for v in value.list]
+    elif isinstance(value, Glob):
+        message = f"{argument!r}: a setting has no options to choose from by pattern"
+        raise refuse(message, f"{key}=1,2,3")
+    elif isinstance(value, Sweep):
+        try:
+            into.axes[key] = _swept(value)
+        except ValueError as error:
+            raise refuse(f"{argument!r}: {error}", f"{key}={SWEEPS}") from error
     else:
         into.settings[key] = _plain(value)
+
+
+SWEEPS = "1,2,3, or range(1,4), interval(0,1), int(interval(2,12)), tag(log,interval(1e-5,1e-3))"
+
+
+def _swept(sweep: Any) -> list[Any] | dict[str, Any]:
+    """Return Hydra's sweep as `[space]` would write it.
+
+    Raises:
+        ValueError: It has a part that no search has a use for.
+    """
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+
+    if getattr(sweep, "shuffle", False):
+        raise ValueError("the search decides the order: --search random shuffles")
+    log = sweep.tags == {"log"} and isinstance(sweep, IntervalSweep)
+    if sweep.tags and not log:
+        tags = ", ".join(sorted(sweep.tags))
+        raise ValueError(f"got tag {tags}, expected none, or log on an interval")
+    if isinstance(sweep, ChoiceSweep):
+        return [_plain(value) for value in sweep.list]
+    if isinstance(sweep, RangeSweep):
+        return _stepped(sweep)
+    ends = [sweep.start, sweep.end]
+    if all(type(end) is int for end in ends):  # only a cast, int(interval(…)), gives these
+        return {"integer": ends} | ({"log": True} if log else {})
+    return {"log_uniform" if log else "uniform": ends}
+
+
+def _stepped(sweep: Any) -> list[Any] | dict[str, Any]:
+    """Return `range(1,10,2)`; as in Python, the stop is no value of it."""
+    start, stop, step = (Decimal(str(n)) for n in (sweep.start or 0, sweep.stop, sweep.step))
+    if not all(n.is_finite() for n in (start, stop, step)) or step == 0:
+        raise ValueError("expected finite numbers, and a step that is not 0")
+    count = math.ceil((stop - start) / step)
+    whole = all(type(n) is int for n in (sweep.start or 0, sweep.stop, sweep.step))
+    number = int if whole else float
+    if count < 2:
+        return [number(start)] * max(0, count)
+    ends = sorted([start, start + (count - 1) * step])
+    form = "integer" if whole else "uniform"
+    return {form: [number(end) for end in ends], "step": number(abs(step))}
 
 
 def _plain(value: Any) -> Any:

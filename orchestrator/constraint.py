@@ -60,7 +60,7 @@ class Constraint:
         """
         try:
             return bool(self._evaluate(lookup))
-        except (TypeError, ArithmeticError, KeyError) as error:
+        except (TypeError, ArithmeticError, KeyError, RecursionError) as error:
             reason = f"{error.args[0]} has no value" if isinstance(error, KeyError) else str(error)
             raise UsageError(
                 Problem(

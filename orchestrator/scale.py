@@ -168,6 +168,16 @@ def _shrink(
         axis if axis.key in replaced else _shrunk_axis(axis, partial(shrunk, axis.key))
         for axis in axes
     )
+    tried = tuple(  # a condition speaks of the values that are tried
+        replace(
+            axis,
+            when={
+                key: values if key in {*replaced, *given} else [shrunk(key, v) for v in values]
+                for key, values in axis.when.items()
+            },
+        )
+        for axis in tried
+    )
     problems = [
         Problem(
             f"axis {new.key}: --scale smoke makes {_shown(old)} into {_shown(new)},"

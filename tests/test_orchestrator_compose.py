@@ -305,9 +305,14 @@ def test_groups_and_axes_are_told_apart() -> None:
         ("+a.b=1", "settings are neither added nor deleted"),
         ("++a.b=1", "settings are neither added nor deleted"),
         ("~a.b", "settings are neither added nor deleted"),
-        ("a.b=range(1,4)", "only listed values are searched\n  hint: a.b=1,2,3"),
-        ("a.b=interval(1,4)", "only listed values are searched"),
-        ("a.b=shuffle(1,2)", "only listed values are searched"),
+        ("a.b=shuffle(1,2)", "the search decides the order: --search random shuffles"),
+        ("a.b=shuffle(range(1,4))", "the search decides the order"),
+        ("a.b=tag(x,interval(1,4))", "got tag x, expected none, or log on an interval"),
+        ("a.b=tag(log,choice(1,2))", "got tag log, expected none, or log on an interval"),
+        ("a.b=range(1,4,0)", "expected finite numbers, and a step that is not 0"),
+        ("a.b=range(0,inf)", "expected finite numbers"),
+        ("a.b=glob(*)", "a setting has no options to choose from by pattern"),
+        ("tier=glob(*)", "a group takes one option"),
         ("tier=cpu,low_vram", "a group takes one option\n  hint: tier=NAME"),
         ("a.b=[1", "cannot read 'a.b=[1'"),
         ("a.b=x y: z}", "cannot read"),
@@ -335,3 +340,26 @@ def test_a_short_and_a_full_name_are_the_same_setting(tmp_path: Path) -> None:
     for pair in (("n_layers=2", "model.n_layers=3"), ("n_layers=2", "model.n_layers=3,4")):
         with pytest.raises(UsageError, match=r"model\.n_layers is given twice"):
             planned(tmp_path, "", "", *pair)
+
+
+@pytest.mark.parametrize(
+    ("argument", "axis"),
+    [
+        ("a=1,2", [1, 2]),
+        ("a=choice(x,y)", ["x", "y"]),
+        ("a=sort(3,1,2)", [1, 2, 3]),
+        ("a=range(1,10,2)", {"integer": [1, 9], "step": 2}),
+        ("a=range(9,0,-4)", {"integer": [1, 9], "step": 4}),
+        ("a=range(3)", {"integer": [0, 2], "step": 1}),
+        ("a=range(3,4)", [3]),
+        ("a=range(4,4)", []),
+        ("a=range(0,1,0.1)", {"uniform": [0.0, 0.9], "step": 0.1}),
+        ("a=interval(0,1)", {"uniform": [0.0, 1.0]}),
+        ("a=int(interval(2,12))", {"integer": [2, 12]}),
+        ("a=tag(log,interval(1e-4,1e-2))", {"log_uniform": [1e-4, 1e-2]}),
+        ("a=tag(log,int(interval(1,99)))", {"integer": [1, 99], "log": True}),
+        ("a=range(1,1000000000000)", {"integer": [1, 10**12 - 1], "step": 1}),
+    ],
+)
+def test_hydras_sweeps_are_axes(argument: str, axis: object) -> None:
+    assert parse_overrides([argument]).axes == {"a": axis}

@@ -159,3 +159,84 @@ def test_what_belongs_in_a_template_is_refused_in_a_base_config(tmp_path: Path, 
         f"{path}:3: [{table}] belongs in a sweep template, this is a base config\n"
         f"  hint: --strategy {path}"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("dim = { uniform = [1] }", "axis dim: got uniform = [1], expected two numbers"),
+        ("dim = { uniform = [2, 1] }", "axis dim: got uniform = [2, 1], expected the smaller end"),
+        ("dim = { uniform = [0, inf] }", "axis dim: got uniform = [0, inf], expected two numbers"),
+        ("dim = { uniform = [nan, 1] }", "axis dim: got uniform = [nan, 1], expected two numbers"),
+        ("dim = { integer = [1, 2.5] }", "axis dim: got integer = [1, 2.5], expected two whole"),
+        ("dim = { integer = [true, 2] }", "axis dim: got integer = [True, 2], expected two whole"),
+        (
+            "dim = { log_uniform = [0, 1] }",
+            "axis dim: got log_uniform = [0, 1], expected ends above",
+        ),
+        ("dim = { integer = [0, 9], log = true }", "axis dim: got integer = [0, 9], expected ends"),
+        ("dim = { unifrom = [0, 1] }", "axis dim: unknown key unifrom - did you mean uniform?"),
+        ("dim = { uniform = [0, 1], integer = [1, 2] }", "axis dim: got uniform and integer, exp"),
+        ("dim = { step = 1 }", "axis dim: got none, expected one of uniform"),
+        ("dim = { uniform = [0, 1], step = 0 }", "axis dim: got step = 0, expected more than 0"),
+        ("dim = { uniform = [0, 1], step = 2 }", "axis dim: got step = 2, expected more than 0"),
+        (
+            "dim = { uniform = [0, 1e200], step = 1 }",
+            "axis dim: got step = 1, expected at most 1e15",
+        ),
+        ("dim = { log_uniform = [1, 2], step = 1 }", "axis dim: step has no meaning where ratios"),
+        (
+            "dim = { uniform = [0, 1], points = 1 }",
+            "axis dim: got points = 1, expected 2 to 10,000",
+        ),
+        ("dim = { uniform = [0, 1], points = 3, step = 1 }", "axis dim: got step and points"),
+        ("dim = { values = [1], step = 1 }", "axis dim: step has no meaning for listed values"),
+        ("dim = { choice = [] }", "axis dim: got no values"),
+        ("dim = { choice = 3 }", "axis dim: got 3, expected a list"),
+        ("dim = { values = [1], when = 3 }", "axis dim: when: got 3, expected a table"),
+        ("dim = { values = [1], when = { fnn = 1 } }", "unknown setting fnn - did you mean ffn?"),
+        ("dim = { values = [1], when = { dim = 1 } }", "axis dim: its own value cannot be its"),
+        ("keep = { integer = [1, 2] }", "axis keep: checkpoint.keep decides nothing"),
+        ("zip = 3", "zip: got 3, expected tables of lists"),
+        ("zip = [{ dim = [1, 2] }]", "zip: got 1 axes, expected at least two"),
+        (
+            "zip = [{ dim = [1, 2], n_heads = [1, 2, 3] }]",
+            "zipped axes: model.dim has 2 values and model.n_heads 3 values",
+        ),
+        (
+            "zip = [{ dim = [1, 2], n_heads = { integer = [1, 2] } }]",
+            "zip: n_heads.integer is not a",
+        ),
+        ("require = [3]", "require: got 3, expected a rule as text"),
+        ("require = ['dmi > 3']", "unknown setting dmi - did you mean dim?"),
+    ],
+)
+def test_a_structured_axis_that_is_wrong_is_named_with_its_line(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    (problem,) = problems(tmp_path, f"[space]\n{line}\n")
+    assert problem.startswith(f"mine.toml:2: {expected}")
+
+
+def test_axes_take_tables_in_every_spelling(tmp_path: Path) -> None:
+    read = template(
+        tmp_path,
+        "[space]\n"
+        "learning_rate = { log_uniform = [1e-5, 1e-3] }\n"
+        "model.dropout = { uniform = [0.0, 0.3], step = 0.1 }\n"
+        "norm_type = { choice = ['none', 'rmsnorm'] }\n"
+        "[space.training.weight_decay]\nuniform = [0, 1]\npoints = 3\n"
+        "[space.ffn_dim]\nvalues = [8, 16]\nwhen.model.ffn = 'gelu'\n"
+        "[[space.zip]]\ndim = [8, 16]\nmodel.n_heads = [1, 2]\n",
+    )
+    assert {axis.key: list(axis.values) for axis in read.axes} == {
+        "training.learning_rate": [],
+        "model.dropout": [0.0, 0.1, 0.2, 0.3],
+        "model.norm_type": ["none", "rmsnorm"],
+        "training.weight_decay": [0.0, 0.5, 1.0],
+        "model.ffn_dim": [8, 16],
+        "model.dim": [8, 16],
+        "model.n_heads": [1, 2],
+    }
+    (conditional,) = [axis for axis in read.axes if axis.when]
+    assert (conditional.key, dict(conditional.when)) == ("model.ffn_dim", {"model.ffn": ["gelu"]})
