@@ -184,6 +184,8 @@ def _compose(
     composition = composition.over(Layer(own))
     known = composition.over(Layer(reading.typed))
     composition = composition.over(_settled(_older(reading, own), reading, known))
+    given = {k for k, (_, place) in group_layer.settings.items() if place.split("/")[1] in explicit}
+    composition = composition.over(_filled(reading, composition, given))
     last = _settled(reading.deferred, reading, known)
     reading.typed |= last.settings
     composition.notes[:0] = [*reading.notes, *last.notes]
@@ -198,6 +200,45 @@ def _compose(
         device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
         composition.notes.append(f"tier {groups['tier']}: {device}")
     reading.composition = composition
+
+
+def _filled(reading: Reading, composition: Composition, given: Collection[str]) -> Layer:
+    """Return a value for each placeholder that only an axis fills; the trials have their own.
+
+    Args:
+        reading: What was asked for.
+        composition: Its files and groups.
+        given: Settings of the groups that a person chose. A default fills no placeholder.
+
+    Raises:
+        UsageError: There are placeholders that nobody fills.
+    """
+    layers = [reading.base, *([reading.template.layer] if reading.template else [])]
+    axes = {axis.key: axis for axis in (reading.template.axes if reading.template else ())}
+    axes |= {axis.key: axis for axis in reading.listed}
+    known = {*given, *reading.typed, *axes, *(key for layer in layers for key in layer.settings)}
+    if reading.template is not None and reading.scale in reading.template.scales:
+        small = reading.template.scales[reading.scale]
+        known |= {*small.settings, *small.space}
+    problems = []
+    for layer in layers:
+        for key, (name, place) in layer.blanks.items():
+            if key not in known:
+                message = f"placeholder {{{{{name}}}}} is not filled: {key} has no value"
+                hint = f"{key}=VALUE on the command line"
+                if reading.template is not None:
+                    hint += f", or {key.rpartition('.')[2]} = [VALUE, …] in [space]"
+                problems.append(Problem(message, place, hint))
+    if problems:
+        raise UsageError(*problems)
+    return Layer(
+        {
+            key: (axes[key].values[0], axes[key].source)
+            for layer in layers
+            for key in layer.blanks
+            if key in axes and key not in composition.settings
+        }
+    )
 
 
 def _older(reading: Reading, own: Collection[str]) -> Deferred:

@@ -22,7 +22,7 @@ LAYERS = (
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
-    {"space", "errors"},
+    {"space", "errors", "placeholders"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
