@@ -183,7 +183,11 @@ def _compose(
         own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
     composition = composition.over(Layer(own))
     known = composition.over(Layer(reading.typed))
-    composition = composition.over(_settled(_older(reading, own), reading, known))
+    older = _older(reading)
+    for key in sorted({*older} & {*own}):
+        name, _, place = older.pop(key)
+        composition.notes.append(f"tier={groups['tier']} sets {key} {own[key][0]}; {place} {name}")
+    composition = composition.over(_settled(older, reading, known))
     given = {k for k, (_, place) in group_layer.settings.items() if place.split("/")[1] in explicit}
     composition = composition.over(_filled(reading, composition, given))
     last = _settled(reading.deferred, reading, known)
@@ -241,9 +245,9 @@ def _filled(reading: Reading, composition: Composition, given: Collection[str]) 
     )
 
 
-def _older(reading: Reading, own: Collection[str]) -> Deferred:
+def _older(reading: Reading) -> dict[str, tuple[str, Any, str]]:
     """Return the deferred settings of the files that nothing said later replaces."""
-    later = {*reading.typed, *reading.deferred, *own}
+    later = {*reading.typed, *reading.deferred}
     deferred = dict(reading.base.deferred)
     if reading.template is not None:
         for key in reading.template.layer.settings:
