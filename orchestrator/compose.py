@@ -19,7 +19,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.placeholders import filled, names_in
 from orchestrator.shared_files import find
+from orchestrator.spellings import canonical
 from orchestrator.toml_file import flatten, nest
 from trainer.config import CorpusData, DecoderConfig, ModularData, QuadraticMLPConfig, RunConfig
 
@@ -41,11 +43,13 @@ class Layer:
         settings: Dotted key to (value, source).
         deferred: What means a setting only beside the others (`spellings.DEFERRED`).
         notes: What a person should know about how they were read.
+        blanks: Setting to (placeholder, source): what the file leaves to others to say.
     """
 
     settings: Mapping[str, tuple[Any, str]]
     deferred: Mapping[str, tuple[str, Any, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    blanks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def check(settings: Mapping[str, tuple[Any, str]]) -> RunConfig:
         UsageError: All that is wrong, each with its place.
     """
     try:
-        return RunConfig.model_validate(_nested(settings))
+        return RunConfig.model_validate(_nested(fill(settings)))
     except ValidationError as error:
         raise UsageError(*_problems(error.errors(), settings)) from error
 
@@ -123,17 +127,49 @@ def check(settings: Mapping[str, tuple[Any, str]]) -> RunConfig:
 def check_fields(settings: Mapping[str, tuple[Any, str]]) -> None:
     """Check each setting for itself: its name, its type, its range.
 
-    What settings must be together is left to `check`: a layer that is still to come may mend it.
+    What settings must be together is left to `check`: a layer that is still to come may mend it,
+    and may fill a placeholder.
 
     Raises:
         UsageError: All that is wrong, each with its place.
     """
     try:
-        RunConfig.model_validate(_nested(settings))
+        known = fill(settings)
+        there = {key: item for key, item in known.items() if not names_in(item[0])}
+        RunConfig.model_validate(_nested(there))
     except ValidationError as error:
         alone = [item for item in error.errors() if item["type"] != "value_error"]
         if alone:
             raise UsageError(*_problems(alone, settings)) from error
+
+
+def named(placeholder: str) -> tuple[str, ...]:
+    """Return the settings that a placeholder may stand for: one, if it can be used."""
+    leaf = canonical(placeholder.lower()).rpartition(".")[2]
+    return tuple(key for key in setting_keys() if key.rpartition(".")[2] == leaf)
+
+
+def fill(settings: Mapping[str, tuple[Any, str]]) -> dict[str, tuple[Any, str]]:
+    """Return the settings with each placeholder filled that another setting fills."""
+    known = dict(settings)
+
+    def value_of(name: str, below: tuple[str, ...]) -> Any:
+        (key,) = named(name) or ("",)
+        if key in below:
+            raise KeyError(key)
+        return value_at(key, below)
+
+    def value_at(key: str, below: tuple[str, ...] = ()) -> Any:
+        value, _ = known[key]
+        if not names_in(value):
+            return value
+        return filled(value, lambda name: value_of(name, (*below, key)))
+
+    for key, (value, place) in settings.items():
+        if isinstance(value, str) and names_in(value):
+            with contextlib.suppress(KeyError, ValueError):  # what stays is refused by its type
+                known[key] = (value_at(key), place)
+    return known
 
 
 def _nested(settings: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from orchestrator.compose import (
     COMMAND_LINE,
     Composition,
     Layer,
+    fill,
+    named,
 )
 from orchestrator.draw import Draw
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
+from orchestrator.placeholders import names_in
 from orchestrator.request import Request, full_size, read_request
 from orchestrator.scale import scale
 from orchestrator.space import Space, space_of
@@ -143,7 +146,13 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         small, axes, scaled_seeds = scale(
             reading.scale, full_size(reading), template, axes, reading.fixed
         )
-        composition = composition.over(small)
+        linked = [key for key, (value, _) in composition.settings.items() if names_in(value)]
+        shrunk = {
+            key: (value, place)
+            for key, (value, place) in small.settings.items()
+            if key not in linked or not place.startswith("--scale")  # they follow what fills them
+        }
+        composition = composition.over(Layer(shrunk))
         seeds = scaled_seeds or seeds
     composition = composition.over(Layer(reading.typed))
     if request.seeds is not None:
@@ -180,7 +189,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if most is not None and len(trials) >= most:
         composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
     return Plan(
-        name=request.name or (template.name if template else "train"),
+        name=request.name or _name(template, composition, space.axes),
         trials=tuple(trials),
         axes=tuple(axis.key for axis in space.axes),
         objective=_objective(objective, trials, template),
@@ -199,6 +208,18 @@ def _cut(space: Space, planned: int, seeds: int, duplicates: int) -> list[str]:
     wanted = space.size * seeds - duplicates
     bound = "" if space.exact else "up to "
     return [f"{planned} of {bound}{wanted:,} trials are planned"] if planned < wanted else []
+
+
+def _name(template: Template | None, composition: Composition, axes: Sequence[Axis]) -> str:
+    """Return the name of the sweep; the placeholders in it are those of all its trials."""
+    if template is None:
+        return "train"
+    place = template.file.place("name")
+    for name in names_in(template.name):
+        if (key := named(name)[0]) in [axis.key for axis in axes]:
+            message = f"name: got {{{{{name}}}}}, which is not one value: {key} is an axis"
+            raise UsageError(Problem(message, place, "in [model], name names each trial"))
+    return str(fill({**composition.settings, "name": (template.name, place)})["name"][0])
 
 
 def _check_space(

@@ -185,7 +185,13 @@ def _compose(
         own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
     composition = composition.over(Layer(own))
     known = composition.over(Layer(reading.typed))
-    composition = composition.over(_settled(_older(reading, own), reading, known))
+    older = _older(reading)
+    for key in sorted({*older} & {*own}):
+        name, _, place = older.pop(key)
+        composition.notes.append(f"tier={groups['tier']} sets {key} {own[key][0]}; {place} {name}")
+    composition = composition.over(_settled(older, reading, known))
+    given = {k for k, (_, place) in group_layer.settings.items() if place.split("/")[1] in explicit}
+    composition = composition.over(_filled(reading, composition, given))
     last = _settled(reading.deferred, reading, known)
     reading.typed |= last.settings
     composition.notes[:0] = [*reading.notes, *last.notes]
@@ -202,9 +208,48 @@ def _compose(
     reading.composition = composition
 
 
-def _older(reading: Reading, own: Collection[str]) -> Deferred:
+def _filled(reading: Reading, composition: Composition, given: Collection[str]) -> Layer:
+    """Return a value for each placeholder that only an axis fills; the trials have their own.
+
+    Args:
+        reading: What was asked for.
+        composition: Its files and groups.
+        given: Settings of the groups that a person chose. A default fills no placeholder.
+
+    Raises:
+        UsageError: There are placeholders that nobody fills.
+    """
+    layers = [reading.base, *([reading.template.layer] if reading.template else [])]
+    axes = {axis.key: axis for axis in (reading.template.axes if reading.template else ())}
+    axes |= {axis.key: axis for axis in reading.listed}
+    known = {*given, *reading.typed, *axes, *(key for layer in layers for key in layer.settings)}
+    if reading.template is not None and reading.scale in reading.template.scales:
+        small = reading.template.scales[reading.scale]
+        known |= {*small.settings, *small.space}
+    problems = []
+    for layer in layers:
+        for key, (name, place) in layer.blanks.items():
+            if key not in known:
+                message = f"placeholder {{{{{name}}}}} is not filled: {key} has no value"
+                hint = f"{key}=VALUE on the command line"
+                if reading.template is not None:
+                    hint += f", or {key.rpartition('.')[2]} = [VALUE, …] in [space]"
+                problems.append(Problem(message, place, hint))
+    if problems:
+        raise UsageError(*problems)
+    return Layer(
+        {
+            key: (axes[key].values[0], axes[key].source)
+            for layer in layers
+            for key in layer.blanks
+            if key in axes and key not in composition.settings
+        }
+    )
+
+
+def _older(reading: Reading) -> dict[str, tuple[str, Any, str]]:
     """Return the deferred settings of the files that nothing said later replaces."""
-    later = {*reading.typed, *reading.deferred, *own}
+    later = {*reading.typed, *reading.deferred}
     deferred = dict(reading.base.deferred)
     if reading.template is not None:
         for key in reading.template.layer.settings:

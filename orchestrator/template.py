@@ -9,10 +9,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.axis import Axis
-from orchestrator.compose import SECTIONS, Layer, explain
+from orchestrator.compose import SECTIONS, Layer, explain, named, setting_keys
 from orchestrator.constraint import Constraint
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.objective import Objective
+from orchestrator.placeholders import is_whole, names_in
 from orchestrator.space_table import (
     SpaceTable,
     axis_entries,
@@ -144,13 +145,44 @@ def settings_layer(file: ConfigFile) -> Layer:
     tables = {key: _table(file, key) for key in file.tables if key in known}
     settings = {key: (value, file.place(key)) for key, value in flatten(tables).items()}
     read = respell(settings)
-    if read.problems:
-        raise UsageError(*read.problems)
+    blanks, wrong = _blanks(file, read.settings)
+    if problems := read.problems + wrong:
+        raise UsageError(*problems)
     tokenizer, place = read.settings.get("data.tokenizer_path", (None, ""))
     if tokenizer is not None and "data.tokenizer" not in read.settings:
         read.settings["data.tokenizer"] = ("bpe", place)
         read.notes.append(f'{place}: data.tokenizer_path is read with data.tokenizer = "bpe"')
-    return Layer(read.settings, read.deferred, tuple(read.notes))
+    return Layer(read.settings, read.deferred, tuple(read.notes), blanks)
+
+
+def _blanks(
+    file: ConfigFile, settings: dict[str, tuple[Any, str]]
+) -> tuple[dict[str, tuple[str, str]], list[Problem]]:
+    """Return the settings that a file leaves to others to say, and take them out of its own."""
+    labels = {key: (file.tables[key], file.place(key)) for key in TEXTS if key in file.tables}
+    blanks: dict[str, tuple[str, str]] = {}
+    problems = []
+    for key, (value, place) in (labels | settings).items():
+        for name in names_in(value):
+            meant = named(name)
+            if len(meant) != 1:
+                known = sorted({k.rpartition(".")[2].upper() for k in setting_keys()})
+                message = f"unknown placeholder {{{{{name}}}}}{nearest(name.upper(), known)}"
+                hint = "a setting by its short name in capitals: {{DIM}} is model.dim"
+                if meant:
+                    message = f"placeholder {{{{{name}}}}} is ambiguous: {' and '.join(meant)}"
+                problems.append(Problem(message, place, hint))
+                continue
+            blanks.setdefault(meant[0], (name, place))
+            if key == meant[0] and is_whole(value):
+                del settings[key]
+    for table in TABLES:
+        for key, value in flatten({table: _table(file, table)}).items():
+            if found := names_in(value):
+                message = f"{key}: got the placeholder {{{{{found[0]}}}}}, expected a value"
+                hint = "a placeholder stands in a setting or a name; [space] is what fills it"
+                problems.append(Problem(message, file.place(key), hint))
+    return blanks, problems
 
 
 def unknown_tables(

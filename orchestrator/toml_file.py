@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.placeholders import quoted, unquoted
 
 LARGEST_BYTES = 1_000_000
 
@@ -119,7 +120,8 @@ def find_lines(text: str) -> dict[str, int]:
 
 def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(quoted(text))
+        return unquoted(tables) if "{{" in text else tables
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(
             r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL

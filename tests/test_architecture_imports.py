@@ -25,7 +25,7 @@ LAYERS = (
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors"},
+    {"interval", "errors", "placeholders"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""

@@ -178,6 +178,8 @@ def test_accumulation_yields_to_a_later_word(tmp_path: Path) -> None:
     assert config(plan)["tier"]["micro_batch"] == 2
     plan = planned(tmp_path, text, hardware=GPU, tier="low_vram")
     assert config(plan)["tier"]["micro_batch"] == 1
+    expected = "tier=low_vram sets tier.micro_batch 1; base.toml:3 training.grad_accum_steps"
+    assert expected in notes(plan, tmp_path)
     asked = template(tmp_path, "[tier]\nmicro_batch = 8\n")
     assert config(planned(tmp_path, text, strategy=asked))["tier"]["micro_batch"] == 8
     asked = template(tmp_path, "[training]\ngrad_accum_steps = 2\n")
@@ -201,6 +203,13 @@ def test_an_axis_in_another_spelling(tmp_path: Path) -> None:
     )
     assert plan.axes == ("training.steps",)
     assert "command line: axis max_steps is read as training.steps" in plan.notes
+
+
+def test_a_template_over_a_base_config_in_another_spelling(tmp_path: Path) -> None:
+    asked = template(tmp_path, "[training]\nsteps = 9\nmax_seq_len = 16\n")
+    plan = planned(tmp_path, "[training]\nmax_steps = 5\nseq_len = 32\n", strategy=asked)
+    (trial,) = plan.trials
+    assert (trial.config.training.steps, trial.config.training.seq_len) == (9, 16)
 
 
 def test_the_same_axis_in_two_spellings_is_refused(tmp_path: Path) -> None:
