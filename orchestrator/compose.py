@@ -70,10 +70,14 @@ class Composition:
         Raises:
             UsageError: All that is wrong, each with its place.
         """
-        if not point.keys() & VARIANTS.keys():
+        if not point.keys() & VARIANTS.keys() and not self._has_placeholders:
             with contextlib.suppress(ValidationError, UsageError, TypeError):
                 return RunConfig.model_validate(self._tree_at(point))
         return check(self.over(Layer(point)).settings)  # says what is wrong, with its place
+
+    @cached_property
+    def _has_placeholders(self) -> bool:
+        return any(names_in(value) for value, _ in self.settings.values())
 
     @cached_property
     def _tree(self) -> dict[str, Any]:
