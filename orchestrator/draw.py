@@ -13,7 +13,7 @@ from orchestrator.errors import Problem, UsageError
 from orchestrator.space import Point, Space
 from orchestrator.strategy import Strategy
 
-MOST_MISSES = 100_000
+MOST_MISSES = 20_000
 """Proposals in a row that give no new point, after which the space counts as exhausted."""
 
 

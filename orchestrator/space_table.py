@@ -89,7 +89,7 @@ def axis_entries(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         is_axis = full in names or (isinstance(value, dict) and any(w in value for w in WORDS))
         if isinstance(value, dict) and value and (full in SECTIONS or not is_axis):
             found |= axis_entries(value, f"{full}.")
-        elif value != {} or is_axis:
+        elif value != {} or is_axis or full == "zip":
             found[full] = value
     return found
 

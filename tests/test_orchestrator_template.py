@@ -198,6 +198,7 @@ def test_what_belongs_in_a_template_is_refused_in_a_base_config(tmp_path: Path, 
         ("dim = { values = [1], when = { dim = 1 } }", "axis dim: its own value cannot be its"),
         ("keep = { integer = [1, 2] }", "axis keep: checkpoint.keep decides nothing"),
         ("zip = 3", "zip: got 3, expected tables of lists"),
+        ("zip = {}", "zip: got {}, expected tables of lists"),
         ("zip = [{ dim = [1, 2] }]", "zip: got 1 axes, expected at least two"),
         (
             "zip = [{ dim = [1, 2], n_heads = [1, 2, 3] }]",

@@ -19,7 +19,7 @@ Strategy = Annotated[
 ]
 Search = Annotated[
     str | None,
-    typer.Option("--search", help="Search method instead of the template's: grid, random."),
+    typer.Option("--search", help="Search method instead of the template's: grid, random, sobol."),
 ]
 ScaleName = Annotated[
     str | None,
