@@ -8,11 +8,13 @@ from typing import Any
 
 PLACEHOLDER = re.compile(r"\{\{[ \t]*([A-Za-z_]\w*)[ \t]*\}\}")
 BARE = re.compile(
-    r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*'
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)|\'\'\'.*?(?:\'\'\'|\Z)'
+    r'|"(?:\\.|[^"\\\n])*"?|\'[^\'\n]*\'?|#[^\n]*'
     rf"|(?P<bare>{PLACEHOLDER.pattern})",
     re.DOTALL,
 )
-"""A string, a comment, or a placeholder that stands in neither."""
+"""A string, a comment, or a placeholder that stands in neither. A string that is not closed is taken
+to its end all the same, or each of its quotes would be tried anew."""
 OPEN, CLOSE = "'\ue000", "\ue001'"
 """As long as the braces, so that the columns of a mistake stay those of the file."""
 
