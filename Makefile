@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test lint bench faults clean
+.PHONY: sweep test lint bench clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,7 +23,7 @@ lint: .venv/.stamp
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest
 
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks.weight_decay
@@ -32,9 +32,6 @@ bench: .venv/.stamp
 	$(BIN)/python -m benchmarks.first_step
 	$(BIN)/python -m benchmarks.plan_speed
 	$(BIN)/python -m benchmarks.corpus_speed
-
-faults: .venv/.stamp
-	$(BIN)/pytest -m slow
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
