@@ -26,6 +26,7 @@ from typing import TypeVar
 from benchmarks.command import PROGRAM
 from orchestrator import sweep
 from orchestrator.errors import UsageError
+from orchestrator.executors import Execution
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger
@@ -60,9 +61,7 @@ def main() -> None:
         create_s, _ = _timed(lambda: sweep.create(plan, directory, sys.argv))
         _end_all(directory, plan)
         resume_s, _ = _timed(
-            lambda: sweep.resume(
-                directory, HARDWARE, executor="inline", cohort_size=None, notify=lambda line: None
-            )
+            lambda: sweep.resume(directory, HARDWARE, Execution("inline"), notify=lambda line: None)
         )
     print(f"{'what':44}{'wall s':>9}{'cpu s':>9}  goal")
     for what, cost, goal in (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import sweep
+from orchestrator.executors import Execution
 from orchestrator.hardware import Hardware, detect
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger, TrialRecord
@@ -43,8 +44,7 @@ def run_template(request: Request, executor: str) -> Measured:
             plan,
             directory,
             hardware,
-            executor=executor,
-            cohort_size=None,
+            Execution(executor),
             command=sys.argv,
             notify=lambda line: print(line, file=sys.stderr),
         )

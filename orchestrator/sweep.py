@@ -15,7 +15,7 @@ from pathlib import Path
 
 from orchestrator.cohort import CohortQueue, pack
 from orchestrator.errors import Exit, Problem, UsageError
-from orchestrator.executors import Job, make_executor
+from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
 from orchestrator.layout import (
     RunDirectory,
@@ -98,9 +98,8 @@ def run(
     plan: Plan,
     directory: RunDirectory,
     hardware: Hardware,
+    execution: Execution,
     *,
-    executor: str,
-    cohort_size: int | None,
     command: Sequence[str],
     notify: Notify,
 ) -> Outcome:
@@ -113,17 +112,14 @@ def run(
     with directory.locked():
         if not directory.ledger.exists():
             create(plan, directory, command)
-        return carry_on(
-            directory, hardware, executor=executor, cohort_size=cohort_size, notify=notify
-        )
+        return carry_on(directory, hardware, execution, notify=notify)
 
 
 def resume(
     directory: RunDirectory,
     hardware: Hardware,
+    execution: Execution,
     *,
-    executor: str,
-    cohort_size: int | None,
     notify: Notify,
 ) -> Outcome:
     """Carry an interrupted sweep on from its ledger.
@@ -133,17 +129,14 @@ def resume(
         UsageError: A trial does not fit on this machine.
     """
     with directory.locked():
-        return carry_on(
-            directory, hardware, executor=executor, cohort_size=cohort_size, notify=notify
-        )
+        return carry_on(directory, hardware, execution, notify=notify)
 
 
 def carry_on(
     directory: RunDirectory,
     hardware: Hardware,
+    execution: Execution,
     *,
-    executor: str,
-    cohort_size: int | None,
     notify: Notify,
 ) -> Outcome:
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
@@ -157,17 +150,18 @@ def carry_on(
         attempts = {trial.id: trial.attempts for trial in trials}
         if left:
             todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
-            ledger.record("began", f"{todo}, process {os.getpid()}, {executor}")
+            ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
     if left:
-        runner = make_executor(executor)
+        runner = make_executor(execution.executor)
         workers = _workers(left, hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, cohort_size)
-        notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {workers} at a time ({executor})")
+        cohorts = pack(left, workers, execution.cohort_size)
+        how = f"{workers} at a time ({execution.executor})"
+        notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
         with (
             StopRequest(directory.stop_file, notify) as stop,
             Watch(directory, objective, notify),
         ):
-            runner.run(Job(directory, CohortQueue(cohorts), hardware, stop))
+            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop))
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
             trials = ledger.trials()
     publish(directory, trials, objective)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import sweep
+from orchestrator.executors import Execution
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Event, Ledger, TrialRecord
@@ -81,8 +82,7 @@ def run_plan(
         plan,
         RunDirectory(directory),
         hardware,
-        executor=executor,
-        cohort_size=cohort_size,
+        Execution(executor, cohort_size),
         command=["test"],
         notify=lambda line: None,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cohort import Cohort, CohortQueue, Share
-from orchestrator.executors import Job, make_executor
+from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.sweep import create
@@ -50,7 +50,7 @@ class TestRayTune(ExecutorContract):
             for number, (trial_id, share) in enumerate(zip(ids, gpus, strict=True))
         ]
         make_executor("ray_tune").run(
-            Job(directory, CohortQueue(cohorts), FOUR_GPUS, directory.stop_file.exists)
+            Job(directory, CohortQueue(cohorts), FOUR_GPUS, Execution(), directory.stop_file.exists)
         )
         assert {t.reason for t in trials_of(directory.path)} == {"finished"}
         given = {}

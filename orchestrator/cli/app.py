@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from orchestrator.cli import console, runs, sweeps
+from orchestrator.cli import console, plans, runs, training
 from orchestrator.errors import ArbiterError, Exit, Problem, StorageError
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
@@ -23,7 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sweeps.add_to(app)
+training.add_to(app)
+plans.add_to(app)
 runs.add_to(app)
 
 

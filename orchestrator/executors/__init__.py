@@ -30,6 +30,19 @@ EXECUTORS = {
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How trials are run, whichever they are; it decides no result.
+
+    Args:
+        executor: A name in `EXECUTORS`.
+        cohort_size: Trials that share a process; None goes by their length.
+    """
+
+    executor: str = "ray_tune"
+    cohort_size: int | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """What an executor is given.
 
@@ -37,6 +50,7 @@ class Job:
         directory: The sweep's; its ledger holds the configs.
         queue: Cohorts to run.
         hardware: What may be used.
+        execution: How.
         interrupted: True once the sweep was asked to stop. Workers in other processes look for
             `directory.stop_file` instead, which the asker makes.
     """
@@ -44,6 +58,7 @@ class Job:
     directory: RunDirectory
     queue: CohortQueue
     hardware: Hardware
+    execution: Execution
     interrupted: Callable[[], bool]
 
 

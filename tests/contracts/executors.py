@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Exit
+from orchestrator.executors import Execution
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import State
 from orchestrator.sweep import resume
@@ -96,8 +97,7 @@ class ExecutorContract:
         again = resume(
             directory,
             CPU_ONLY,
-            executor=self.executor,
-            cohort_size=None,
+            Execution(self.executor),
             notify=lambda line: None,
         )
         assert again.exit_code is Exit.OK

@@ -1,29 +1,26 @@
-"""Commands that make a plan, and train it: sweep, plan, train, resume."""
+"""Commands that train: sweep, train, resume."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from orchestrator.cli import console, options
+from orchestrator.cli.plans import plan_of
 from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
-    from orchestrator.hardware import Hardware
-    from orchestrator.plan import Plan
+    from orchestrator.executors import Execution
     from orchestrator.request import Request
     from orchestrator.sweep import Outcome
-
-EXECUTOR_NAMES = ("ray_tune", "inline")
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(sweep)
-    app.command()(plan)
     app.command()(train)
     app.command()(resume)
 
@@ -48,6 +45,7 @@ def sweep(
 
     The same command again goes on where it was: trials that ended are not trained again.
     """
+    from orchestrator.executors import Execution
     from orchestrator.request import Request
 
     request = Request(
@@ -61,46 +59,7 @@ def sweep(
         overrides=tuple(overrides or ()),
         name=name,
     )
-    return _start(request, gpus, executor, cohort, fresh, quiet)
-
-
-def plan(
-    strategy: options.Strategy,
-    overrides: options.Overrides = None,
-    base_config: options.BaseConfig = None,
-    search: options.Search = None,
-    scale: options.ScaleName = None,
-    seeds: options.Seeds = None,
-    max_trials: options.MaxTrials = None,
-    gpus: options.Gpus = None,
-    tier: options.Tier = None,
-    show_config: Annotated[
-        bool, typer.Option("--show-config", help="Print every setting and where it came from.")
-    ] = False,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
-) -> int:
-    """Print what a sweep would train. Nothing runs and nothing is written."""
-    from orchestrator.plan import sources_of
-    from orchestrator.plan_table import FORMATS, render_config, render_plan
-    from orchestrator.request import Request
-
-    check_choice("format", output, FORMATS)
-    request = Request(
-        base_config=base_config,
-        strategy=strategy,
-        search=search,
-        scale=scale,
-        tier=tier,
-        seeds=seeds,
-        max_trials=max_trials,
-        overrides=tuple(overrides or ()),
-    )
-    made, _ = _plan(request, gpus)
-    console.out(render_config(sources_of(made)) if show_config else render_plan(made, output))
-    for note in made.notes:
-        console.say(f"note: {note}")
-    console.say("next: the same with `arbiter sweep` trains them")
-    return 0
+    return _start(request, gpus, Execution(executor, cohort), fresh, quiet)
 
 
 def train(
@@ -114,6 +73,7 @@ def train(
     quiet: options.Quiet = False,
 ) -> int:
     """Train a single run in this process."""
+    from orchestrator.executors import Execution
     from orchestrator.request import Request
 
     request = Request(
@@ -124,7 +84,7 @@ def train(
         name=name or "train",
         max_trials=1,
     )
-    return _start(request, gpus, "inline", None, fresh, quiet)
+    return _start(request, gpus, Execution("inline"), fresh, quiet)
 
 
 def resume(
@@ -136,35 +96,33 @@ def resume(
 ) -> int:
     """Carry an interrupted sweep on from its ledger and checkpoints."""
     from orchestrator import sweep as sweeps
+    from orchestrator.executors import EXECUTORS, Execution
     from orchestrator.hardware import detect
     from orchestrator.layout import find_run
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", executor, EXECUTOR_NAMES)
+    check_choice("executor", executor, tuple(EXECUTORS))
     directory = find_run(run)
     gc.enable()
     outcome = sweeps.resume(
-        directory,
-        detect().limited_to(gpus),
-        executor=executor,
-        cohort_size=cohort,
-        notify=console.say,
+        directory, detect().limited_to(gpus), Execution(executor, cohort), notify=console.say
     )
     return _close(outcome)
 
 
 def _start(
-    request: Request, gpus: int | None, executor: str, cohort: int | None, fresh: bool, quiet: bool
+    request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
 ) -> int:
     from orchestrator import sweep as sweeps
+    from orchestrator.executors import EXECUTORS
     from orchestrator.layout import check_writable, runs_root
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", executor, EXECUTOR_NAMES)
+    check_choice("executor", execution.executor, tuple(EXECUTORS))
     check_writable(runs_root())
-    made, hardware = _plan(request, gpus)
+    made, hardware = plan_of(request, gpus)
     directory = sweeps.place(made, runs_root(), fresh)
     for note in made.notes:
         console.say(f"note: {note}")
@@ -174,20 +132,11 @@ def _start(
         made,
         directory,
         hardware,
-        executor=executor,
-        cohort_size=cohort,
+        execution,
         command=sys.argv[1:],
         notify=console.say,
     )
     return _close(outcome)
-
-
-def _plan(request: Request, gpus: int | None) -> tuple[Plan, Hardware]:
-    from orchestrator.hardware import detect
-    from orchestrator.plan import make_plan
-
-    hardware = detect().limited_to(gpus)
-    return make_plan(request, hardware), hardware
 
 
 def _close(outcome: Outcome) -> int:
