@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from orchestrator.errors import LockedError, Problem, UsageError, nearest
+from orchestrator.errors import LockedError, Problem, StorageError, UsageError, nearest
 
 
 def runs_root() -> Path:
@@ -70,6 +71,15 @@ class RunDirectory:
     def config(self, trial_id: str) -> Path:
         """The resolved config of one trial."""
         return self.trial(trial_id) / "config.yaml"
+
+    def is_locked(self) -> bool:
+        """Return whether a process of this machine writes here; no lock is taken to know it."""
+        try:
+            lock = (self.path / "run.lock").stat().st_ino
+            held = Path("/proc/locks").read_text().splitlines()
+        except OSError:
+            return False
+        return any(line.split()[5].endswith(f":{lock}") for line in held if " -> " not in line)
 
     def shown(self) -> str:
         """Return the path as a person would type it here."""
@@ -128,15 +138,45 @@ def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:
 
 
 def find_same_sweep(root: Path, plan_hash: str) -> RunDirectory | None:
-    """Return the newest run directory of the same plan, or None."""
-    found = []
-    for path in root.glob(f"*-{plan_hash[:4]}"):
-        if path.is_symlink():
+    """Return the newest run directory of the same plan, or None.
+
+    Raises:
+        StorageError: The newest one that may be it has a damaged plan: starting anew beside it
+            would train again what it holds.
+    """
+    found = [path for path in root.glob(f"*-{plan_hash[:4]}") if not path.is_symlink()]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        directory = RunDirectory(path)
+        if not directory.plan.exists() and not directory.ledger.exists():
             continue
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads((path / "plan.json").read_text())["hash"] == plan_hash:
-                found.append(path)
-    return RunDirectory(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+        if read_plan(directory)["hash"] == plan_hash:
+            return directory
+    return None
+
+
+def read_plan(directory: RunDirectory) -> dict[str, Any]:
+    """Return what `plan.json` holds.
+
+    Raises:
+        StorageError: It is missing or damaged.
+    """
+    try:
+        plan = json.loads(directory.plan.read_text(encoding="utf-8"))
+        if isinstance(plan["hash"], str) and isinstance(plan["trials"], list):
+            return dict(plan)
+        why = "it has no hash or no trials"
+    except OSError as error:
+        why = str(error.strerror)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        size = directory.plan.stat().st_size
+        why = "it is empty" if not size else f"not the JSON of a plan ({type(error).__name__})"
+    raise StorageError(
+        Problem(
+            f"plan.json cannot be used: {why}",
+            directory.shown(),
+            f"arbiter doctor {directory.shown()} says what is whole; sweep --fresh starts anew",
+        )
+    )
 
 
 def find_run(given: str | None) -> RunDirectory:

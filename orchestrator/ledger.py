@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -183,11 +183,15 @@ class Ledger:
     def read(cls, path: Path) -> Ledger:
         """Open an existing ledger for reading; a writer may be at work.
 
+        Where none has it open the file is read as it lies, and nothing is left beside it: open it
+        again to see what came since.
+
         Raises:
             StorageError: It is missing, damaged, or of another version.
         """
         _check_file(path)
-        uri = f"file:{_quote(path)}?mode=ro"
+        written = path.with_name(f"{path.name}-wal").exists()
+        uri = f"file:{_quote(path)}?mode=ro" + ("" if written else "&immutable=1")
         ledger = cls(sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None), path)
         try:
             ledger._check()
@@ -247,6 +251,14 @@ class Ledger:
             (after,),
         )
         return [Event(*row) for row in rows]
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file; empty where it is sound."""
+        try:
+            found = [str(row[0]) for row in self._query("PRAGMA integrity_check")]
+        except StorageError as error:
+            return [problem.message for problem in error.problems]
+        return [line for line in found if line != "ok"]
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -333,6 +345,20 @@ class Ledger:
                     (State.WAITING.value, int(kind == "died"), trial_id),
                 )
                 self._event(kind, trial_id, detail)
+
+    def revise(self, configs: Mapping[str, dict[str, Any]], detail: str) -> None:
+        """Replace the run configs of trials that are to be trained further.
+
+        Args:
+            configs: Trial id to config as plain values; no setting in it decides another result.
+            detail: What changed, for a person.
+        """
+        with self._writing():
+            self.connection.executemany(
+                "UPDATE trials SET config = ? WHERE id = ?",
+                [(_dump(config), trial_id) for trial_id, config in configs.items()],
+            )
+            self._event("revised", None, detail)
 
     def record(self, kind: str, detail: str = "") -> None:
         """Record something that concerns the whole sweep."""

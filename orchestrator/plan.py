@@ -19,7 +19,7 @@ from orchestrator.compose import (
     named,
 )
 from orchestrator.draw import Draw
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import Problem, UsageError, gathering, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
 from orchestrator.placeholders import names_in
@@ -403,6 +403,48 @@ def _objective(
                 )
             )
     return objective
+
+
+def plan_of_configs(
+    name: str,
+    entries: Sequence[tuple[RunConfig, dict[str, Any]]],
+    objective: Objective,
+    sources: Mapping[str, str],
+) -> Plan:
+    """Return the plan of run configs that are whole already.
+
+    Args:
+        name: For the run directory and the reports.
+        entries: A config and the axes' values of it, for each trial.
+        objective: What ranks.
+        sources: Dotted key to where its value came from.
+
+    Raises:
+        UsageError: All that is wrong with the trials.
+    """
+    facts: dict[tuple[Any, ...], tuple[str, int]] = {}
+    trials: dict[str, Trial] = {}
+    with gathering() as gather:
+        for config, changed in entries:
+            with gather.step():
+                try:
+                    data, vocabulary = _data_facts(config, facts)
+                except InputError as error:
+                    raise UsageError(Problem(str(error), "", error.hint)) from error
+                trial = _trial(config, len(trials), changed, data, vocabulary)
+                trials.setdefault(trial.id, trial)
+    planned = list(trials.values())
+    duplicates = len(entries) - len(planned)
+    return Plan(
+        name=name,
+        trials=tuple(planned),
+        axes=tuple({key: None for trial in planned for key in trial.changed}),
+        objective=_objective(objective, planned, None),
+        duplicates=duplicates,
+        data_hashes=tuple(sorted({data for data, _ in facts.values()})),
+        sources=dict(sources),
+        notes=[f"{duplicates} duplicate trials were left out"] if duplicates else [],
+    )
 
 
 def sources_of(plan: Plan) -> Mapping[str, tuple[Any, str]]:

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trainer.identity import CODE_VERSION
 
@@ -17,25 +18,36 @@ LIBRARIES = ("torch", "ray", "numpy", "pydantic", "hydra-core", "safetensors", "
 SECRET = re.compile(r"(?i)(key|token|secret|passw\w*)=(\S+)|://[^/\s:@]+:[^/\s@]+@")
 
 
-def provenance(command: Sequence[str], data_hashes: Sequence[str]) -> str:
+def provenance(
+    command: Sequence[str], data_hashes: Sequence[str], forked_from: str | None = None
+) -> str:
     """Return the JSON text of `provenance.json`.
 
     Args:
         command: The program's arguments; what looks like a secret is masked.
         data_hashes: Content hashes of what is trained on.
+        forked_from: Name of the run whose trials these were, before settings were changed.
     """
     return json.dumps(
         {
             "command": masked(shlex.join(["arbiter", *command])),
-            "code_version": CODE_VERSION,
+            **({} if forked_from is None else {"forked_from": forked_from}),
             "git_commit": git_commit(),
             "data_sha256": sorted(set(data_hashes)),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "libraries": {name: _version(name) for name in LIBRARIES},
+            **made_with(),
         },
         indent=1,
     )
+
+
+def made_with() -> dict[str, Any]:
+    """Return what of this machine and its libraries may show in a result's last bits."""
+    return {
+        "code_version": CODE_VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
 
 
 def masked(text: str) -> str:

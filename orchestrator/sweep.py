@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from orchestrator.cohort import CohortQueue, pack
@@ -28,9 +29,11 @@ from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance
+from orchestrator.revision import Change, Revision, changes, deciding_changes, described
 from orchestrator.signals import StopRequest
+from orchestrator.verify import check_startable
 from orchestrator.watch import Watch
-from trainer.config import TierConfig
+from trainer.config import RunConfig, TierConfig
 
 Notify = Callable[[str], None]
 
@@ -73,8 +76,13 @@ def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
     return existing or new_run_directory(root, plan.name, plan.hash)
 
 
-def create(plan: Plan, directory: RunDirectory, command: Sequence[str]) -> None:
-    """Write what a sweep is before anything runs. The caller holds the lock."""
+def create(
+    plan: Plan, directory: RunDirectory, command: Sequence[str], forked_from: str | None = None
+) -> None:
+    """Write what a sweep is before anything runs. The caller holds the lock.
+
+    The ledger comes last: a directory that has one is a sweep, and complete.
+    """
     records = [
         TrialRecord(
             id=trial.id,
@@ -89,9 +97,9 @@ def create(plan: Plan, directory: RunDirectory, command: Sequence[str]) -> None:
         for trial in plan.trials
     ]
     sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
-    Ledger.create(directory.ledger, sweep, records)
-    write_whole(directory.provenance, provenance(command, plan.data_hashes))
+    write_whole(directory.provenance, provenance(command, plan.data_hashes, forked_from))
     write_whole(directory.plan, plan.to_json())
+    Ledger.create(directory.ledger, sweep, records)
 
 
 def run(
@@ -102,49 +110,106 @@ def run(
     *,
     command: Sequence[str],
     notify: Notify,
+    forked_from: str | None = None,
 ) -> Outcome:
     """Start the plan's sweep, or carry it on where it exists.
 
+    What the plan says now of how trials are run holds for those that have not ended.
+
     Raises:
         LockedError: Another process writes to the directory.
+        StorageError: What is there is damaged; nothing was written.
     """
+    if directory.path.exists():
+        check_startable(directory)
     directory.path.mkdir(parents=True, exist_ok=True)
     with directory.locked():
         if not directory.ledger.exists():
-            create(plan, directory, command)
-        return carry_on(directory, hardware, execution, notify=notify)
+            create(plan, directory, command, forked_from)
+        wanted = {trial.id: trial.config for trial in plan.trials}
+        return carry_on(directory, hardware, execution, wanted, notify=notify)
 
 
 def resume(
     directory: RunDirectory,
     hardware: Hardware,
     execution: Execution,
+    revision: Revision | None = None,
     *,
     notify: Notify,
 ) -> Outcome:
     """Carry an interrupted sweep on from its ledger.
 
+    Args:
+        directory: Where it is.
+        hardware: What may be used.
+        execution: How its trials are run.
+        revision: Settings to change for the trials that have not ended.
+        notify: Takes one line at a time.
+
     Raises:
         LockedError: Another process writes to the directory.
-        UsageError: A trial does not fit on this machine.
+        StorageError: The record is damaged; nothing was written.
+        UsageError: A trial does not fit on this machine, or the revision would make another
+            trial of one; nothing was written.
     """
+    check_startable(directory)
+    wanted = _revised(directory, revision) if revision else {}
     with directory.locked():
-        return carry_on(directory, hardware, execution, notify=notify)
+        return carry_on(directory, hardware, execution, wanted, notify=notify)
+
+
+def _revised(directory: RunDirectory, revision: Revision) -> dict[str, RunConfig]:
+    """Return the trials' run configs under a revision.
+
+    Raises:
+        UsageError: A setting would change what is learned.
+    """
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        trials = ledger.trials()
+    wanted: dict[str, RunConfig] = {}
+    refused: list[dict[str, Change]] = []
+    for trial in trials:
+        before = RunConfig.model_validate(trial.config)
+        wanted[trial.id] = revision.over(before)
+        refused.append(deciding_changes(before, wanted[trial.id], trial.id))
+    if lines := described(refused):
+        message = "these settings decide what is learned, a resume cannot change them:"
+        again = f"arbiter resume {shlex.join([directory.shown(), *revision.typed])} --fork"
+        raise UsageError(
+            Problem(
+                "\n    ".join([message, *lines]),
+                directory.shown(),
+                f"{again} starts a new sweep with them",
+            )
+        )
+    return wanted
 
 
 def carry_on(
     directory: RunDirectory,
     hardware: Hardware,
     execution: Execution,
+    wanted: Mapping[str, RunConfig],
     *,
     notify: Notify,
 ) -> Outcome:
-    """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
+    """Run the trials that have not ended and write the leaderboard. The caller holds the lock.
+
+    Args:
+        directory: Where the sweep is.
+        hardware: What may be used.
+        execution: How its trials are run.
+        wanted: Run configs in place of the ledger's, for trials that have not ended.
+        notify: Takes one line at a time.
+    """
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
         objective = Objective(**ledger.sweep()["objective"])
         trials = ledger.trials()
-        left = [trial for trial in trials if trial.pending]
+        left = _with_configs([trial for trial in trials if trial.pending], wanted)
         _check_fits(left, hardware)
+        for line in _revise(ledger, trials, left):
+            notify(f"changed: {line}")
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
         attempts = {trial.id: trial.attempts for trial in trials}
@@ -168,6 +233,33 @@ def carry_on(
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
     return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials))
+
+
+def _with_configs(
+    trials: Sequence[TrialRecord], wanted: Mapping[str, RunConfig]
+) -> list[TrialRecord]:
+    return [
+        replace(trial, config=wanted[trial.id].model_dump(mode="json"))
+        if trial.id in wanted
+        else trial
+        for trial in trials
+    ]
+
+
+def _revise(
+    ledger: Ledger, before: Sequence[TrialRecord], after: Sequence[TrialRecord]
+) -> list[str]:
+    """Write the run configs that differ from the ledger's; return what changed."""
+    old = {trial.id: trial.config for trial in before}
+    changed = {trial.id: trial.config for trial in after if trial.config != old[trial.id]}
+    if not changed:
+        return []
+    lines = described(
+        changes(RunConfig.model_validate(old[key]), RunConfig.model_validate(config))
+        for key, config in changed.items()
+    )
+    ledger.revise(changed, "; ".join(lines))
+    return lines
 
 
 def counted(n: int, noun: str) -> str:

@@ -14,18 +14,19 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table"},
-    {"plan"},
+    {"sweep", "plan_table", "fork", "replay"},
+    {"plan", "verify"},
     {"request"},
     {"scale"},
-    {"template", "draw", "executors", "leaderboard", "watch"},
+    {"template", "draw", "executors", "leaderboard", "watch", "revision"},
     {"space_table"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors", "placeholders"},
+    {"interval", "placeholders", "lookup"},
+    {"errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""

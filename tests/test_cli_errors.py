@@ -172,19 +172,6 @@ def locked(directory: RunDirectory) -> Iterator[None]:
         yield
 
 
-def test_a_ledger_that_is_damaged(shop: Shop) -> None:
-    run = shop.root / "runs" / "grid-1-abcd"
-    run.mkdir(parents=True)
-    (run / "ledger.db").write_text("not a database")
-    for arguments in (["status"], ["leaderboard"], ["resume", "grid-1-abcd", "--gpus", "0"]):
-        if arguments[0] == "resume":  # it takes the lock first
-            done = shop.arbiter(*arguments)
-            assert (done.returncode, "Traceback" in done.stderr) == (Exit.STORAGE, False)
-        else:
-            assert "not a ledger, or damaged" in refused(shop, *arguments, code=Exit.STORAGE)
-    assert (run / "ledger.db").read_text() == "not a database"
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -117,7 +117,7 @@ class CheckpointStore:
             InputError: A checkpoint belongs to another trial: the folder was mixed up.
         """
         notes: list[str] = []
-        for path in reversed(self._complete()):
+        for path in reversed(complete_checkpoints(self.directory)):
             try:
                 return self._read(path, trial_id), notes
             except (InputError, MemoryError):
@@ -130,15 +130,7 @@ class CheckpointStore:
         return None, notes
 
     def _read(self, path: Path, trial_id: str) -> Checkpoint:
-        manifest = read_manifest(path)
-        if manifest["trial_id"] != trial_id:
-            raise InputError(
-                f"{path} belongs to trial {manifest['trial_id']}: expected {trial_id}",
-                hint=f"move {path.parent} away; the trial then starts again",
-            )
-        for name, expected in manifest["files"].items():
-            if _sha256(path / name) != expected["sha256"]:
-                raise ValueError(f"{name} does not have the hash in its manifest")
+        manifest = verify(path, trial_id)
         return Checkpoint(
             trial_id,
             manifest["step"],
@@ -148,14 +140,36 @@ class CheckpointStore:
             [(step, metrics) for step, metrics in manifest["rows"]],
         )
 
-    def _complete(self) -> list[Path]:
-        return sorted(self.directory.glob("step-*"))
-
     def _retain(self) -> None:
-        for path in self._complete()[: -self.keep]:
+        for path in complete_checkpoints(self.directory)[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
         for draft in self.directory.glob(".tmp-*"):
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def complete_checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints of a `checkpoints` folder, oldest first."""
+    return sorted(directory.glob("step-*"))
+
+
+def verify(path: Path, trial_id: str) -> dict[str, Any]:
+    """Return the manifest of a checkpoint whose files have the hashes in it.
+
+    Raises:
+        InputError: It belongs to another trial: the folder was mixed up.
+        ValueError: It is damaged, or of a format this version does not know.
+        OSError: A file of it is not there.
+    """
+    manifest = read_manifest(path)
+    if manifest["trial_id"] != trial_id:
+        raise InputError(
+            f"{path} belongs to trial {manifest['trial_id']}: expected {trial_id}",
+            hint=f"move {path.parent} away; the trial then starts again",
+        )
+    for name, expected in manifest["files"].items():
+        if _sha256(path / name) != expected["sha256"]:
+            raise ValueError(f"{name} does not have the hash in its manifest")
+    return manifest
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def fit(
     *,
     engine: str = "solo",
     interrupted: Callable[[], bool] = lambda: False,
+    on_error: Callable[[Exception], None] = lambda error: None,
 ) -> list[FitResult]:
     """Train every member of a cohort to its end, resuming where a checkpoint is found.
 
@@ -48,13 +49,15 @@ def fit(
         engine: A name in `trainer.engines.ENGINES`.
         interrupted: Polled before each step; once true, every member is checkpointed and
             ends as interrupted.
+        on_error: Told the exception that ends a member, before it ends: the place for a debugger,
+            which finds the failing frames in its traceback.
 
     Returns:
         One result per member, in the order of `cohort`.
     """
     torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
     computer = make_engine(engine)
-    runs = {member.id: _Run(member, computer, reporter, interrupted) for member in cohort}
+    runs = {m.id: _Run(m, computer, reporter, interrupted, on_error) for m in cohort}
     for run in runs.values():
         run.start()
     while live := [run.id for run in runs.values() if run.result is None]:
@@ -85,9 +88,10 @@ class _Run:
         engine: Engine,
         reporter: Reporter,
         interrupted: Callable[[], bool],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self.id, self.config, self.directory = member.id, member.config, member.directory
-        self.engine, self.reporter = engine, reporter
+        self.engine, self.reporter, self.on_error = engine, reporter, on_error
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
         self.lock = FileLock(self.directory / ".lock")
@@ -259,6 +263,7 @@ class _Run:
         self._end(Reason.FINISHED, detail, final)
 
     def _fail(self, error: Exception) -> None:
+        self.on_error(error)
         with contextlib.suppress(OSError):  # a full disk: the reason still goes to the reporter
             self.directory.mkdir(parents=True, exist_ok=True)
             with (self.directory / "log.txt").open("a") as log:

@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from orchestrator.cli import console, plans, runs, training
+from orchestrator.cli import console, debugging, plans, runs, training
 from orchestrator.errors import ArbiterError, Exit, Problem, StorageError
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 training.add_to(app)
+debugging.add_to(app)
 plans.add_to(app)
 runs.add_to(app)
 
@@ -32,6 +33,9 @@ def run() -> None:
     """Run the program and exit with one of `orchestrator.errors.Exit`."""
     try:
         status = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):  # outside of training, which stops by itself
+        console.say("stopped")
+        status = Exit.SECOND_INTERRUPT
     except ArbiterError as error:
         if os.environ.get("ARBITER_FULL_ERROR"):
             traceback.print_exc()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from orchestrator.errors import Problem, UsageError
 
 BaseConfig = Annotated[
     Path | None,
@@ -68,3 +72,51 @@ Run = Annotated[
         metavar="[RUN]", help="Run folder or its name. Default: the newest.", show_default=False
     ),
 ]
+AnyStrategy = Annotated[
+    str | None,
+    typer.Option("--strategy", help="Sweep template. Default: a single run, without one."),
+]
+TrialAndChanges = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[[RUN] TRIAL] [KEY=VALUE]...",
+        help="A trial of a sweep (its id or the start of it; of the newest run), and settings.",
+        show_default=False,
+    ),
+]
+RunAndTrial = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[RUN] TRIAL",
+        help="Run (default: the newest) and trial: its id or the start of it.",
+    ),
+]
+RunAndChanges = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN] [KEY=VALUE]...",
+        help="Run folder or its name (default: the newest), and settings to change.",
+        show_default=False,
+    ),
+]
+
+
+def split_words(
+    words: Sequence[str] | None, *, most_names: int, usage: str
+) -> tuple[list[str], list[str]]:
+    """Return the names among the positional arguments, and the settings.
+
+    A word with `=` is a setting, unless it is the path of something that exists.
+
+    Raises:
+        UsageError: There are more names than the command takes.
+    """
+    names: list[str] = []
+    settings: list[str] = []
+    for word in words or ():
+        is_setting = "=" in word and not os.path.lexists(word)
+        (settings if is_setting else names).append(word)
+    if len(names) > most_names:
+        got = " ".join(names)
+        raise UsageError(Problem(f"got {got}, expected {usage}", "command line", "key=value"))
+    return names, settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
     from orchestrator.executors import Execution
+    from orchestrator.hardware import Hardware
+    from orchestrator.layout import RunDirectory
+    from orchestrator.plan import Plan
     from orchestrator.request import Request
     from orchestrator.sweep import Outcome
 
@@ -88,26 +91,42 @@ def train(
 
 
 def resume(
-    run: options.Run = None,
+    words: options.RunAndChanges = None,
     gpus: options.Gpus = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Start a new sweep of its trials with the changes.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Carry an interrupted sweep on from its ledger and checkpoints."""
+    """Carry an interrupted sweep on from its ledger and checkpoints.
+
+    Settings that decide no result may be changed: limits, tier, checkpoint, logging.
+    """
     from orchestrator import sweep as sweeps
     from orchestrator.executors import EXECUTORS, Execution
+    from orchestrator.fork import fork as forked
     from orchestrator.hardware import detect
-    from orchestrator.layout import find_run
+    from orchestrator.layout import find_run, runs_root
+    from orchestrator.revision import read_revision
 
     if quiet:
         console.be_quiet()
     check_choice("executor", executor, tuple(EXECUTORS))
-    directory = find_run(run)
+    names, settings = options.split_words(words, most_names=1, usage="arbiter resume [RUN]")
+    directory = find_run(names[0] if names else None)
+    hardware = detect().limited_to(gpus)
+    execution = Execution(executor, cohort)
+    revision = read_revision(settings, hardware)
+    if fork:
+        plan = forked(directory, revision)
+        place = sweeps.place(plan, runs_root(), fresh=False)
+        return _run(plan, place, hardware, execution, forked_from=directory.path.name)
+    for note in revision.notes:
+        console.say(f"note: {note}")
     gc.enable()
-    outcome = sweeps.resume(
-        directory, detect().limited_to(gpus), Execution(executor, cohort), notify=console.say
-    )
+    outcome = sweeps.resume(directory, hardware, execution, revision, notify=console.say)
     return _close(outcome)
 
 
@@ -123,18 +142,30 @@ def _start(
     check_choice("executor", execution.executor, tuple(EXECUTORS))
     check_writable(runs_root())
     made, hardware = plan_of(request, gpus)
-    directory = sweeps.place(made, runs_root(), fresh)
-    for note in made.notes:
+    return _run(made, sweeps.place(made, runs_root(), fresh), hardware, execution)
+
+
+def _run(
+    plan: Plan,
+    directory: RunDirectory,
+    hardware: Hardware,
+    execution: Execution,
+    forked_from: str | None = None,
+) -> int:
+    from orchestrator import sweep as sweeps
+
+    for note in plan.notes:
         console.say(f"note: {note}")
-    console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
+    console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     gc.enable()
     outcome = sweeps.run(
-        made,
+        plan,
         directory,
         hardware,
         execution,
         command=sys.argv[1:],
         notify=console.say,
+        forked_from=forked_from,
     )
     return _close(outcome)
 

@@ -1,0 +1,165 @@
+"""Commands that look into one trial: debug, show."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import console, options
+from orchestrator.cli.plans import plan_of
+from orchestrator.errors import Exit, Problem, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.hardware import Hardware
+    from orchestrator.plan import Trial
+    from orchestrator.replay import Narrator
+    from orchestrator.request import Request
+    from trainer.config import RunConfig
+    from trainer.reporting import FitResult
+
+RUN_AND_TRIAL = "arbiter debug [RUN] TRIAL"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(debug)
+
+
+def debug(
+    words: options.TrialAndChanges = None,
+    base_config: options.BaseConfig = None,
+    strategy: options.AnyStrategy = None,
+    trial: Annotated[
+        str | None,
+        typer.Option("--trial", help="Of the template: its number from 1, or its id. Default: 1."),
+    ] = None,
+    scale: options.ScaleName = None,
+    gpus: options.Gpus = None,
+    tier: options.Tier = None,
+    pdb: Annotated[
+        bool, typer.Option("--pdb", help="Stop in the debugger at the line that fails.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Train one trial in this process and tell each row; nothing is kept or ranked.
+
+    With RUN TRIAL: train that trial of a sweep again from its first step, and compare its rows
+    with the ledger's. The sweep is not touched.
+    """
+    from orchestrator.request import Request
+
+    if quiet:
+        console.be_quiet()
+    names, settings = options.split_words(words, most_names=2, usage=RUN_AND_TRIAL)
+    if not names:
+        request = Request(
+            base_config=base_config,
+            strategy=strategy,
+            scale=scale,
+            tier=tier,
+            max_trials=1 if trial is None else None,
+            overrides=tuple(settings),
+        )
+        return _debug_planned(request, trial, gpus, pdb)
+    own = {"--base-config": base_config, "--strategy": strategy, "--trial": trial, "--scale": scale}
+    if given := [name for name, value in own.items() if value is not None]:
+        message = f"got {' '.join(names)} and {', '.join(given)}, expected one of them"
+        hint = f"{RUN_AND_TRIAL} replays a trial; --strategy NAME takes one of a template"
+        raise UsageError(Problem(message, "command line", hint))
+    return _replay(names, [*settings, *([f"tier={tier}"] if tier else [])], gpus, pdb)
+
+
+def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: bool) -> int:
+    from orchestrator.replay import Narrator
+
+    if which is not None and request.strategy is None:
+        raise UsageError(Problem("a single run has one trial", "--trial", "--strategy TEMPLATE"))
+    plan, hardware = plan_of(request, gpus)
+    chosen = _chosen(plan.trials, which)
+    for note in plan.notes:
+        if "trials are planned" not in note:
+            console.say(f"note: {note}")
+    changed = " ".join(f"{key}={value}" for key, value in chosen.changed.items())
+    console.say(f"trial {chosen.id} {changed} {_size(chosen.config)}".replace("  ", " "))
+    narrator = Narrator(chosen.config.training.steps, console.out)
+    result = _train(chosen.id, chosen.config, hardware, narrator, pdb)
+    if request.strategy is None:
+        console.say("next: the same with `arbiter train` keeps what it learns")
+    else:
+        console.say(f"next: the same with `arbiter sweep` trains all of {request.strategy}")
+    return Exit.FAILED_TRIALS if result.reason.failure else Exit.OK
+
+
+def _chosen(trials: tuple[Trial, ...], which: str | None) -> Trial:
+    from orchestrator.lookup import find_trial
+
+    if which is None:
+        return trials[0]
+    if which.isdecimal() and len(which) < len(trials[0].id):
+        if 1 <= int(which) <= len(trials):
+            return trials[int(which) - 1]
+        message = f"got {which}, expected a number from 1 to {len(trials)}, or an id"
+        raise UsageError(Problem(message, "--trial", "arbiter plan --strategy … lists them"))
+    return find_trial(trials, which, "--trial")
+
+
+def _replay(names: list[str], settings: list[str], gpus: int | None, pdb: bool) -> int:
+    from orchestrator.hardware import detect
+    from orchestrator.layout import find_run
+    from orchestrator.replay import Comparison, Narrator, other_circumstances, recorded
+    from orchestrator.revision import changes, deciding_changes, described, read_revision
+    from trainer.config import RunConfig
+
+    hardware = detect().limited_to(gpus)
+    revision = read_revision(settings, hardware)
+    directory = find_run(names[0] if len(names) == 2 else None)
+    trial, rows = recorded(directory, names[-1])
+    before = RunConfig.model_validate(trial.config)
+    config = revision.over(before)
+    for note in [*revision.notes, *described([changes(before, config)])]:
+        console.say(f"note: {note}")
+    console.say(f"trial {trial.id} of {directory.shown()} from step 0 {_size(config)}")
+    comparison = Comparison(dict(rows))
+    narrator = Narrator(config.training.steps, console.out, comparison)
+    result = _train(trial.id, config, hardware, narrator, pdb)
+    console.out(comparison.verdict())
+    another = deciding_changes(before, config, trial.id)
+    if comparison.difference and another:
+        console.say(f"it is another trial: {'; '.join(described([another]))}")
+    elif comparison.difference and (why := other_circumstances(directory)):
+        console.say(f"made elsewhere: {why}")
+    console.say(f"next: arbiter show {directory.shown()} {trial.id}")
+    wrong = result.reason.failure or (comparison.difference and not another)
+    return Exit.FAILED_TRIALS if wrong else Exit.OK
+
+
+def _train(
+    trial_id: str, config: RunConfig, hardware: Hardware, narrator: Narrator, pdb: bool
+) -> FitResult:
+    from orchestrator.replay import train_alone
+
+    gc.enable()
+    on_error = _stop_at if pdb else _show_traceback
+    return train_alone(trial_id, config, hardware, narrator, on_error)
+
+
+def _show_traceback(error: Exception) -> None:
+    from trainer.errors import InputError
+
+    if not isinstance(error, InputError):
+        console.say("".join(traceback.format_exception(error)).rstrip())
+        console.say("the same with --pdb stops at that line")
+
+
+def _stop_at(error: Exception) -> None:
+    import pdb
+
+    console.say("".join(traceback.format_exception_only(error)).rstrip())
+    pdb.post_mortem(error.__traceback__)
+
+
+def _size(config: RunConfig) -> str:
+    return f"({config.training.steps:,} steps on {config.tier.device})"
