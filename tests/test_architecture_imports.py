@@ -20,7 +20,7 @@ LAYERS = (
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch", "revision"},
     {"space_table"},
-    {"compose", "cohort", "referee", "objective", "events", "status"},
+    {"compose", "cohort", "referee", "objective", "events", "status", "tier_question"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},

@@ -34,6 +34,20 @@ def out(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def can_ask() -> bool:
+    """Return whether a person is there to answer."""
+    return not _quiet and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(prompt: str) -> str | None:
+    """Ask a person and return the line that was typed; None where the input has ended."""
+    with _lock:
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+    answer = sys.stdin.readline()
+    return answer.rstrip("\n") if answer else None
+
+
 def fail(error: ArbiterError) -> None:
     """Print what is wrong."""
     for problem in error.problems:

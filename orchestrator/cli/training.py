@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,7 +88,32 @@ def train(
         name=name or "train",
         max_trials=1,
     )
+    if quiet:
+        console.be_quiet()
+    if tier is None and not any(word.startswith("tier=") for word in overrides or ()):
+        request = _with_tier(request, gpus)
     return _start(request, gpus, Execution("inline"), fresh, quiet)
+
+
+def _with_tier(request: Request, gpus: int | None) -> Request:
+    """Ask for the tier where a person is there and nothing says it yet."""
+    if not console.can_ask():
+        return request
+    made, hardware = plan_of(request, gpus)  # what is wrong is said before anything is asked
+    from orchestrator.tier_question import is_settled, tier_question
+
+    if is_settled(made.sources, hardware):
+        return request
+    question = tier_question(hardware)
+    console.say("\n".join(question.lines))
+    while True:
+        answer = console.ask(question.prompt)
+        if answer is None:
+            raise typer.Abort
+        tier, why = question.read(answer)
+        if tier is not None:
+            return replace(request, tier=tier)
+        console.say(why)
 
 
 def resume(
