@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.errors import Problem, UsageError
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
+from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lookup import find_trial
 from orchestrator.provenance import made_with
@@ -167,10 +168,7 @@ def _timeless(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _in_words(metrics: dict[str, float]) -> str:
-    return ", ".join(
-        f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}"
-        for name, value in metrics.items()
-    )
+    return ", ".join(f"{name} {brief(value)}" for name, value in metrics.items())
 
 
 def _exact(value: Any) -> str:

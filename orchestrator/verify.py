@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,6 +21,7 @@ from orchestrator.layout import RunDirectory, read_plan
 from orchestrator.leaderboard import build, render
 from orchestrator.ledger import Event, Ledger, State, TrialRecord
 from orchestrator.objective import Objective
+from trainer.checkpoint_files import complete_checkpoints, verify
 from trainer.config import RunConfig
 from trainer.identity import CODE_VERSION, fingerprint, trial_and_point_id
 from trainer.reporting import Reason
@@ -46,32 +49,45 @@ def check_startable(directory: RunDirectory) -> None:
         raise StorageError(Problem(message, directory.shown(), hint))
 
 
-def find_damage(directory: RunDirectory) -> list[Problem]:
-    """Return everything in a run directory that is damaged or disagrees with the ledger.
+@dataclass(frozen=True)
+class Examination:
+    """What was looked at in a run directory, and what is damaged or disagrees with the ledger."""
+
+    problems: list[Problem]
+    summary: str = ""
+
+
+def find_damage(directory: RunDirectory) -> Examination:
+    """Look at everything in a run directory.
 
     Reads only. A sweep that is being written to is looked at as it stands.
     """
     try:
         plan = read_plan(directory)
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-            broken = [f"{line}" for line in ledger.damage()]
-            if broken:
-                return [Problem(f"damaged: {line}", "ledger.db") for line in broken]
+            if broken := ledger.damage():
+                return Examination([Problem(f"damaged: {line}", "ledger.db") for line in broken])
             sweep, trials, events = ledger.sweep(), ledger.trials(), ledger.events()
             rows = {trial.id: ledger.rows(trial.id) for trial in trials}
     except StorageError as error:
-        return error.problems
+        return Examination(error.problems)
     live = directory.is_locked()
     problems = [*_plan(plan, sweep, trials), *_identity(directory, trials)]
+    checkpoints = 0
     for trial in trials:
         problems += _rows(trial, rows[trial.id])
-        problems += _snapshot(directory, trial) if not live else ()
-        problems += _checkpoints(directory, trial)
+        problems += [] if live else _snapshot(directory, trial)
+        found = complete_checkpoints(directory.trial(trial.id) / "checkpoints")
+        problems += _checkpoints(directory, trial, found)
+        checkpoints += len(found)
     problems += _events(directory, events, live)
     if not live:
         problems += _leftovers(directory)
         problems += _leaderboard(directory, trials, Objective(**sweep["objective"]))
-    return problems
+    count = sum(map(len, rows.values()))
+    what = f"{len(trials)} trials, {count} rows, {checkpoints} checkpoints, {len(events)} events"
+    still = "; a process is writing, so what it renews was left out" if live else ""
+    return Examination(problems, f"whole ({what}{still})")
 
 
 def _ids(plan: dict[str, Any]) -> list[str]:
@@ -136,11 +152,10 @@ def _snapshot(directory: RunDirectory, trial: TrialRecord) -> Iterator[Problem]:
     yield Problem(message, str(path.relative_to(directory.path)))
 
 
-def _checkpoints(directory: RunDirectory, trial: TrialRecord) -> Iterator[Problem]:
-    from trainer.checkpoint import complete_checkpoints, verify
-
-    folder = directory.trial(trial.id) / "checkpoints"
-    for path in complete_checkpoints(folder):
+def _checkpoints(
+    directory: RunDirectory, trial: TrialRecord, paths: Sequence[Path]
+) -> Iterator[Problem]:
+    for path in paths:
         try:
             verify(path, trial.id)
         except FileNotFoundError:

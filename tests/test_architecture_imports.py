@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table", "fork", "replay"},
+    {"sweep", "plan_table", "fork", "replay", "trial_page", "doctor"},
     {"plan", "verify"},
     {"request"},
     {"scale"},
@@ -25,7 +25,7 @@ LAYERS = (
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "placeholders", "lookup"},
+    {"interval", "placeholders", "lookup", "sparkline", "preflight"},
     {"errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
@@ -36,7 +36,12 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
+    "tabulate": {
+        "orchestrator.plan_table",
+        "orchestrator.trial_page",
+        "orchestrator.status",
+        "orchestrator.leaderboard",
+    },
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

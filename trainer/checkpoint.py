@@ -22,14 +22,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from trainer.checkpoint_files import (
+    FORMAT,
+    MANIFEST_FILE,
+    complete_checkpoints,
+    sha256,
+    verify,
+)
 from trainer.errors import InputError
 
-FORMAT = 1
-MODEL_FILE, OPTIMIZER_FILE, MANIFEST_FILE = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "manifest.json",
-)
+MODEL_FILE, OPTIMIZER_FILE = "model.safetensors", "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class CheckpointStore:
             files = {}
             for name in (MODEL_FILE, OPTIMIZER_FILE):
                 files[name] = {
-                    "sha256": _sha256(draft / name),
+                    "sha256": sha256(draft / name),
                     "size": (draft / name).stat().st_size,
                 }
                 _sync(draft / name)
@@ -147,55 +149,8 @@ class CheckpointStore:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def complete_checkpoints(directory: Path) -> list[Path]:
-    """Return the checkpoints of a `checkpoints` folder, oldest first."""
-    return sorted(directory.glob("step-*"))
-
-
-def verify(path: Path, trial_id: str) -> dict[str, Any]:
-    """Return the manifest of a checkpoint whose files have the hashes in it.
-
-    Raises:
-        InputError: It belongs to another trial: the folder was mixed up.
-        ValueError: It is damaged, or of a format this version does not know.
-        OSError: A file of it is not there.
-    """
-    manifest = read_manifest(path)
-    if manifest["trial_id"] != trial_id:
-        raise InputError(
-            f"{path} belongs to trial {manifest['trial_id']}: expected {trial_id}",
-            hint=f"move {path.parent} away; the trial then starts again",
-        )
-    for name, expected in manifest["files"].items():
-        if _sha256(path / name) != expected["sha256"]:
-            raise ValueError(f"{name} does not have the hash in its manifest")
-    return manifest
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a checkpoint folder.
-
-    Raises:
-        ValueError: It is damaged, or of a format this version does not know.
-        OSError: It is not there.
-    """
-    outer = json.loads((path / MANIFEST_FILE).read_text())
-    body = outer["manifest"]
-    if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
-        raise ValueError("the manifest does not have its own hash")
-    manifest: dict[str, Any] = json.loads(body)
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"format {manifest['format']}: this version reads {FORMAT}")
-    return manifest
-
-
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

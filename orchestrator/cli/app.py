@@ -9,8 +9,9 @@ import traceback
 
 import typer
 
-from orchestrator.cli import console, debugging, plans, runs, training
-from orchestrator.errors import ArbiterError, Exit, Problem, StorageError
+from orchestrator.cli import console, debugging, plans, runs, tools, training
+from orchestrator.errors import ArbiterError, Exit, Problem, StorageError, UsageError
+from orchestrator.preflight import shadowed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
@@ -27,6 +28,7 @@ training.add_to(app)
 debugging.add_to(app)
 plans.add_to(app)
 runs.add_to(app)
+tools.add_to(app)
 
 
 def run() -> None:
@@ -56,6 +58,9 @@ def _usage_or_bug(error: Exception) -> int:
         place = str(error.filename or "")
         console.fail(StorageError(Problem(f"the disk refused: {error.strerror}", place)))
         return Exit.STORAGE
+    if found := shadowed(with_workers=False):  # then it is not our code that failed
+        console.fail(UsageError(*found))
+        return Exit.USAGE
     traceback.print_exc()
     console.fail(ArbiterError("this is a bug in arbiter: please report the lines above"))
     return Exit.BUG

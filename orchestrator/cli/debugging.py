@@ -10,7 +10,8 @@ import typer
 
 from orchestrator.cli import console, options
 from orchestrator.cli.plans import plan_of
-from orchestrator.errors import Exit, Problem, UsageError
+from orchestrator.errors import Exit, Problem, UsageError, check_choice
+from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
     from orchestrator.hardware import Hardware
@@ -26,6 +27,7 @@ RUN_AND_TRIAL = "arbiter debug [RUN] TRIAL"
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(debug)
+    app.command()(show)
 
 
 def debug(
@@ -49,6 +51,7 @@ def debug(
     With RUN TRIAL: train that trial of a sweep again from its first step, and compare its rows
     with the ledger's. The sweep is not touched.
     """
+    check_ready(with_workers=False)
     from orchestrator.request import Request
 
     if quiet:
@@ -70,6 +73,25 @@ def debug(
         hint = f"{RUN_AND_TRIAL} replays a trial; --strategy NAME takes one of a template"
         raise UsageError(Problem(message, "command line", hint))
     return _replay(names, [*settings, *([f"tier={tier}"] if tier else [])], gpus, pdb)
+
+
+def show(
+    words: options.RunAndTrial,
+    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> int:
+    """Print everything about one trial of a sweep, also while it runs."""
+    from orchestrator.layout import find_run
+    from orchestrator.trial_page import FORMATS, read_trial_page, render_trial
+
+    check_choice("format", output, FORMATS)
+    if len(words) > 2:
+        message = f"got {' '.join(words)}, expected arbiter show [RUN] TRIAL"
+        raise UsageError(Problem(message, "command line"))
+    directory = find_run(words[0] if len(words) == 2 else None)
+    page = read_trial_page(directory, words[-1])
+    console.out(render_trial(page, output))
+    console.say(f"next: arbiter debug {directory.shown()} {page.trial.id} replays it here")
+    return Exit.OK
 
 
 def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: bool) -> int:

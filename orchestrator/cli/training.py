@@ -12,6 +12,7 @@ import typer
 from orchestrator.cli import console, options
 from orchestrator.cli.plans import plan_of
 from orchestrator.errors import check_choice
+from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
     from orchestrator.executors import Execution
@@ -49,6 +50,7 @@ def sweep(
 
     The same command again goes on where it was: trials that ended are not trained again.
     """
+    check_ready(with_workers=executor != "inline")
     from orchestrator.executors import Execution
     from orchestrator.request import Request
 
@@ -77,6 +79,7 @@ def train(
     quiet: options.Quiet = False,
 ) -> int:
     """Train a single run in this process."""
+    check_ready(with_workers=False)
     from orchestrator.executors import Execution
     from orchestrator.request import Request
 
@@ -130,6 +133,7 @@ def resume(
 
     Settings that decide no result may be changed: limits, tier, checkpoint, logging.
     """
+    check_ready(with_workers=executor != "inline")
     from orchestrator import sweep as sweeps
     from orchestrator.executors import EXECUTORS, Execution
     from orchestrator.fork import fork as forked

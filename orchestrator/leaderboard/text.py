@@ -58,6 +58,11 @@ def number(value: float) -> str:
     return f"{value:.4f}" if 0.01 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
+def brief(value: float) -> str:
+    """Return a number with four digits at most, and separators from a thousand on."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
 def figure(value: float | None, spread: float | None, objective: Objective) -> str:
     """Return a value with its spread; empty where there is none."""
     if value is None:

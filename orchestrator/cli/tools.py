@@ -1,0 +1,56 @@
+"""Commands about the installation and its files: doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import console, options
+from orchestrator.errors import Exit, StorageError, UsageError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(doctor)
+
+
+def doctor(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Run folder or its name.", show_default=False),
+    ] = None,
+    gpus: options.Gpus = None,
+) -> int:
+    """Look at this machine and installation, or at everything a run has on disk.
+
+    Without RUN: exit 2 if a sweep could not be trained here. With RUN: exit 4 if something of it
+    is damaged or disagrees with its ledger. Nothing is written.
+    """
+    if run is not None:
+        return _examine_run(run)
+    from orchestrator.doctor import examine, problems_of
+    from orchestrator.hardware import detect
+
+    findings = examine(detect().limited_to(gpus))
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        hint = f"  ({finding.hint})" if finding.hint else ""
+        console.out(f"{finding.verdict:<5}  {finding.subject:<{width}}  {finding.text}{hint}")
+    if problems := problems_of(findings):
+        raise UsageError(*problems)
+    console.say("next: arbiter plan --strategy grid --scale smoke")
+    return Exit.OK
+
+
+def _examine_run(run: str) -> int:
+    from orchestrator.layout import find_run
+    from orchestrator.verify import find_damage
+
+    directory = find_run(run)
+    examined = find_damage(directory)
+    if examined.problems:
+        raise StorageError(*examined.problems)
+    console.out(f"{directory.shown()}: {examined.summary}")
+    console.say(f"next: arbiter leaderboard {directory.shown()}")
+    return Exit.OK
