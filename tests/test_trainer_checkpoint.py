@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from tests import trainer_help as help
 from trainer import checkpoint as module
-from trainer.checkpoint import Checkpoint, CheckpointStore, read_manifest
+from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.checkpoint_files import read_manifest
 from trainer.errors import InputError
 
 FILES = ("model.safetensors", "optimizer.safetensors", "manifest.json")
