@@ -11,10 +11,13 @@ from orchestrator.errors import Problem, UsageError, nearest
 
 def find(folder: str) -> Path:
     """Return `configs` or `sweep_templates`: the checkout's first, then the installed ones."""
-    checkout = Path(__file__).resolve().parent.parent / folder
-    if checkout.is_dir():
-        return checkout
-    return Path(sysconfig.get_path("data")) / "share" / "arbiter" / folder
+    packages = Path(__file__).resolve().parent.parent
+    if (packages / "pyproject.toml").is_file():  # site-packages may hold anybody's `configs`
+        return packages / folder
+    # The environment's own, or that of the one whose packages it was given to use.
+    prefixes = [Path(sysconfig.get_path("data")), *packages.parents[2:3]]
+    places = [prefix / "share" / "arbiter" / folder for prefix in prefixes]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def find_template(name: str) -> Path:
