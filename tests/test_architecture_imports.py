@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table", "fork", "replay", "trial_page", "doctor"},
+    {"sweep", "plan_table", "fork", "replay", "trial_page", "doctor", "schema"},
     {"plan", "verify"},
     {"request"},
     {"scale"},
@@ -25,7 +25,7 @@ LAYERS = (
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "placeholders", "lookup", "sparkline", "preflight"},
+    {"interval", "placeholders", "lookup", "sparkline", "preflight", "starter"},
     {"errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own

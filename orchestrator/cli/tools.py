@@ -1,18 +1,48 @@
-"""Commands about the installation and its files: doctor."""
+"""Commands about the installation and its files: init, schema, doctor."""
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.errors import Exit, StorageError, UsageError
+from orchestrator.errors import Exit, StorageError, UsageError, check_choice
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
+    app.command()(init)
+    app.command()(schema)
     app.command()(doctor)
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(metavar="[FILE]", help="A name that does not exist yet.")
+    ] = Path("sweep.toml"),
+) -> int:
+    """Write a commented sweep template to start from."""
+    from orchestrator.starter import write_starter
+
+    write_starter(file)
+    console.say(f"wrote {file}")
+    console.say(f"next: arbiter plan --strategy {shlex.quote(str(file))}")
+    return Exit.OK
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="[template|config]")] = "template",
+) -> int:
+    """Print the JSON schema of sweep templates, or of base configs, for an editor."""
+    from orchestrator.schema import KINDS, schema_of
+
+    check_choice("kind", kind, KINDS)
+    console.out(schema_of(kind))
+    console.say("next: arbiter schema > arbiter.json, and in a template: #:schema ./arbiter.json")
+    return Exit.OK
 
 
 def doctor(
