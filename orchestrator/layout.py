@@ -106,10 +106,7 @@ class RunDirectory:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found = json.loads(holder.read_text())
-                who = f"process {found['pid']} on {found['host']}"
+            who = _who(holder)
             raise LockedError(
                 Problem(
                     f"{who} writes to this sweep",
@@ -123,6 +120,18 @@ class RunDirectory:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _who(holder: Path) -> str:
+    """Name who holds a lock; one that was taken this moment is given the time to say so."""
+    for _ in range(25):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(holder.read_text())
+            return f"process {found['pid']} on {found['host']}"
+        if holder.exists():
+            break
+        time.sleep(0.02)
+    return "another process"
 
 
 def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:

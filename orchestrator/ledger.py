@@ -459,13 +459,17 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            header = file.read(16)
+            header, size = file.read(32), path.stat().st_size
     except OSError as error:
         raise StorageError(Problem(f"no ledger: {error.strerror}", str(path))) from error
-    if header != b"SQLite format 3\x00":
+    if header[:16] != b"SQLite format 3\x00":
         raise StorageError(
             Problem("not a ledger, or damaged: its header is not SQLite's", str(path))
         )
+    # Page size and pages as the header has them: SQLite itself notices only when it needs a page.
+    page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    if size < (65_536 if page == 1 else page) * pages:
+        raise StorageError(Problem("not a ledger, or damaged: its end is cut off", str(path)))
 
 
 def _quote(path: Path) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -120,6 +120,7 @@ def run(
         LockedError: Another process writes to the directory.
         StorageError: What is there is damaged; nothing was written.
     """
+    _check_fits([(trial.id, trial.config.tier) for trial in plan.trials], hardware)
     if directory.path.exists():
         check_startable(directory)
     directory.path.mkdir(parents=True, exist_ok=True)
@@ -154,19 +155,24 @@ def resume(
             trial of one; nothing was written.
     """
     check_startable(directory)
-    wanted = _revised(directory, revision) if revision else {}
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        trials = ledger.trials()
+    wanted = _revised(directory, trials, revision) if revision else {}
+    left = _with_configs([trial for trial in trials if trial.pending], wanted)
+    tiers = [(trial.id, TierConfig.model_validate(trial.config["tier"])) for trial in left]
+    _check_fits(tiers, hardware)
     with directory.locked():
         return carry_on(directory, hardware, execution, wanted, notify=notify)
 
 
-def _revised(directory: RunDirectory, revision: Revision) -> dict[str, RunConfig]:
+def _revised(
+    directory: RunDirectory, trials: Sequence[TrialRecord], revision: Revision
+) -> dict[str, RunConfig]:
     """Return the trials' run configs under a revision.
 
     Raises:
         UsageError: A setting would change what is learned.
     """
-    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trials = ledger.trials()
     wanted: dict[str, RunConfig] = {}
     refused: list[dict[str, Change]] = []
     for trial in trials:
@@ -207,7 +213,6 @@ def carry_on(
         objective = Objective(**ledger.sweep()["objective"])
         trials = ledger.trials()
         left = _with_configs([trial for trial in trials if trial.pending], wanted)
-        _check_fits(left, hardware)
         for line in _revise(ledger, trials, left):
             notify(f"changed: {line}")
         begun = [t.id for t in left if t.state is not State.WAITING]
@@ -273,14 +278,18 @@ def publish(directory: RunDirectory, trials: Sequence[TrialRecord], objective: O
     write_leaderboard(directory.path, board)
 
 
-def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:
+def _check_fits(tiers: Iterable[tuple[str, TierConfig]], hardware: Hardware) -> None:
+    """Refuse trials that cannot run here, before anything is written."""
     refusals: dict[str, Problem] = {}
-    for trial in trials:
-        refusal = hardware.refuse(TierConfig.model_validate(trial.config["tier"]))
+    for trial_id, tier in tiers:
+        refusal = hardware.refuse(tier)
         if refusal is not None:
-            refusals.setdefault(refusal, Problem(f"trial {trial.id}: {refusal}"))
+            refusals.setdefault(refusal, Problem(f"trial {trial_id}: {refusal}", "", _FITTING))
     if refusals:
         raise UsageError(*refusals.values())
+
+
+_FITTING = "tier=auto takes what fits here"
 
 
 def _workers(trials: Sequence[TrialRecord], hardware: Hardware) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.program import Program
 
 pytest.register_assert_rewrite("tests.contracts")
 settings.register_profile("arbiter", deadline=None, derandomize=True, database=None)
@@ -22,3 +25,14 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ARBITER_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("ARBITER_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield
+
+
+@pytest.fixture
+def program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Program:
+    """The command line in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARBITER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("ARBITER_FULL_ERROR", raising=False)
+    return Program(tmp_path, monkeypatch, capsys)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 
 from orchestrator.errors import ArbiterError
+
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that act on a terminal or reorder its text, without tabs and the ends of lines."""
 
 _quiet = False
 _lock = threading.Lock()
@@ -26,9 +30,13 @@ def say(text: str) -> None:
 
 
 def out(text: str) -> None:
-    """Print data. Where the reader has left (`| head`), nobody is told."""
+    """Print data. Where the reader has left (`| head`), nobody is told.
+
+    What would act on a terminal is left out of it, whoever wrote it.
+    """
+    shown = CONTROL.sub("?", text)
     try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
         sys.stdout.flush()
     except BrokenPipeError:  # what is left in the buffer goes nowhere, also at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -138,7 +138,7 @@ def resume(
     from orchestrator.executors import EXECUTORS, Execution
     from orchestrator.fork import fork as forked
     from orchestrator.hardware import detect
-    from orchestrator.layout import find_run, runs_root
+    from orchestrator.layout import check_writable, find_run, runs_root
     from orchestrator.revision import read_revision
 
     if quiet:
@@ -150,6 +150,7 @@ def resume(
     execution = Execution(executor, cohort)
     revision = read_revision(settings, hardware)
     if fork:
+        check_writable(runs_root())
         plan = forked(directory, revision)
         place = sweeps.place(plan, runs_root(), fresh=False)
         return _run(plan, place, hardware, execution, forked_from=directory.path.name)
