@@ -1,6 +1,14 @@
-"""The optimizer: AdamW with decay on matrices only, and its state by parameter name."""
+"""The optimizer: AdamW with decay on matrices only, and its state by parameter name.
+
+A small model's step is mostly what Python does around torch's kernels. `clip` and `update` call
+the kernels of `clip_grad_norm_` and of the fused `AdamW.step` themselves, which leaves out hooks
+and checks and is the same arithmetic: `tests/test_trainer_optim.py` holds them to torch's own, bit
+for bit.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -23,6 +31,52 @@ def build_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.A
         eps=training.eps,
         fused=True,
     )
+
+
+def clip(parameters: Sequence[nn.Parameter], largest: float) -> torch.Tensor:
+    """Scale the gradients so that their global L2 norm is at most `largest`; return it as it was.
+
+    Args:
+        parameters: On one device, of one dtype; those without a gradient do not count.
+        largest: Above 0; infinity changes nothing.
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads, 2.0)), 2.0)
+    torch._foreach_mul_(grads, torch.clamp(largest / (norm + 1e-6), max=1.0))
+    return norm
+
+
+@torch.no_grad()
+def update(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Do one step of an optimizer of `build_optimizer` at a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    groups = [
+        (group, [p for p in group["params"] if p.grad is not None])
+        for group in optimizer.param_groups
+    ]
+    if not all(optimizer.state.get(p) for _, parameters in groups for p in parameters):
+        optimizer.step()  # torch makes the moments of a parameter at its first gradient
+        return
+    for group, parameters in groups:
+        states = [optimizer.state[p] for p in parameters]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            parameters,
+            [p.grad for p in parameters],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=rate,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def export_state(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.models import build_model
-from trainer.optim import build_optimizer, export_state, restore_state
+from trainer.optim import build_optimizer, clip, export_state, restore_state, update
 from trainer.precision import autocast, loss_scaler
 from trainer.schedule import learning_rate
 from trainer.seeds import Stream, torch_seed
@@ -143,12 +143,21 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.autograd.backward(unit.scaler.scale(loss))
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
-    unit.scaler.unscale_(unit.optimizer)
+    return total, _update(unit, learning_rate(training, step))
+
+
+def _update(unit: _Unit, rate: float) -> torch.Tensor:
+    """Clip the gradients and apply them; return their norm before."""
+    training, scaler = unit.config.training, unit.scaler
     largest = training.grad_clip if training.grad_clip is not None else math.inf
-    norm = nn.utils.clip_grad_norm_(unit.parameters, largest)
-    rate = learning_rate(training, step)
+    if not scaler.is_enabled():
+        norm = clip(unit.parameters, largest)
+        update(unit.optimizer, rate)
+        return norm
+    scaler.unscale_(unit.optimizer)
+    norm = clip(unit.parameters, largest)
     for group in unit.optimizer.param_groups:
         group["lr"] = rate
-    unit.scaler.step(unit.optimizer)
-    unit.scaler.update()
-    return total, norm
+    scaler.step(unit.optimizer)  # leaves a step out whose gradients overflowed
+    scaler.update()
+    return norm
