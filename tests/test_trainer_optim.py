@@ -9,11 +9,27 @@ import pytest
 import torch
 
 from tests import trainer_help as help
+from trainer.config import TrainingConfig
 from trainer.models import build_model
-from trainer.optim import build_optimizer, clip, update
+from trainer.optim import build_optimizer, clip
 from trainer.tasks import build_task
 
 DECODER = {"kind": "decoder", "dim": 8, "n_layers": 2, "n_heads": 2, "norm_type": "layernorm"}
+
+
+def of_torch(model: torch.nn.Module, training: TrainingConfig) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1]},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        eps=training.eps,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
 
 
 @pytest.mark.parametrize("model", [DECODER, {"dim": 16}], ids=["decoder", "quadratic"])
@@ -22,7 +38,8 @@ def test_steps_are_those_of_torch(model: dict[str, Any], largest: float) -> None
     config = help.modular(model=model)
     task = build_task(config)
     ours, theirs = (build_model(config, task.vocab_size) for _ in range(2))
-    our_optimizer, their_optimizer = (build_optimizer(m, config.training) for m in (ours, theirs))
+    our_optimizer = build_optimizer(ours, config.training)
+    their_optimizer = of_torch(theirs, config.training)
     for step in range(6):
         inputs, targets = task.batch(step)
         norms = []
@@ -31,7 +48,8 @@ def test_steps_are_those_of_torch(model: dict[str, Any], largest: float) -> None
             task.loss(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
         rate = 1e-2 / (step + 1)
         norms.append(clip(list(ours.parameters()), largest))
-        update(our_optimizer, rate)
+        our_optimizer.rate = rate
+        our_optimizer.step()
         norms.append(torch.nn.utils.clip_grad_norm_(theirs.parameters(), largest))
         for group in their_optimizer.param_groups:
             group["lr"] = rate
@@ -48,14 +66,12 @@ def test_steps_are_those_of_torch(model: dict[str, Any], largest: float) -> None
 def test_a_parameter_may_get_its_first_gradient_late() -> None:
     config = help.modular(model={"dim": 4})
     model, twin = (build_model(config, 14) for _ in range(2))
-    optimizer, reference = (build_optimizer(m, config.training) for m in (model, twin))
+    optimizer, reference = build_optimizer(model, config.training), of_torch(twin, config.training)
     for present in (1, 3, 2):
         for network in (model, twin):
             for n, parameter in enumerate(network.parameters()):
                 parameter.grad = torch.full_like(parameter, 0.1) if n < present else None
-        update(optimizer, 1e-2)
-        for group in reference.param_groups:
-            group["lr"] = 1e-2
+        optimizer.step()
         reference.step()
         for one, other in zip(model.parameters(), twin.parameters(), strict=True):
             assert torch.equal(one, other)

@@ -12,7 +12,7 @@ from torch import nn
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.models import build_model
-from trainer.optim import build_optimizer, clip, export_state, restore_state, update
+from trainer.optim import AdamW, build_optimizer, clip, export_state, restore_state
 from trainer.precision import autocast, loss_scaler
 from trainer.schedule import learning_rate
 from trainer.seeds import Stream, torch_seed
@@ -25,7 +25,7 @@ class _Unit:
     task: Task
     model: nn.Module
     parameters: list[nn.Parameter]
-    optimizer: torch.optim.AdamW
+    optimizer: AdamW
     scaler: torch.amp.GradScaler
     has_dropout: bool
 
@@ -149,15 +149,9 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _update(unit: _Unit, rate: float) -> torch.Tensor:
     """Clip the gradients and apply them; return their norm before."""
     training, scaler = unit.config.training, unit.scaler
-    largest = training.grad_clip if training.grad_clip is not None else math.inf
-    if not scaler.is_enabled():
-        norm = clip(unit.parameters, largest)
-        update(unit.optimizer, rate)
-        return norm
-    scaler.unscale_(unit.optimizer)
-    norm = clip(unit.parameters, largest)
-    for group in unit.optimizer.param_groups:
-        group["lr"] = rate
-    scaler.step(unit.optimizer)  # leaves a step out whose gradients overflowed
+    unit.optimizer.rate = rate
+    scaler.unscale_(unit.optimizer)  # type: ignore[arg-type]  # it looks at `param_groups` only
+    norm = clip(unit.parameters, training.grad_clip if training.grad_clip is not None else math.inf)
+    scaler.step(unit.optimizer)  # type: ignore[arg-type]  # leaves out a step that overflowed
     scaler.update()
     return norm
