@@ -50,7 +50,7 @@ class Cohort:
 
     @property
     def name(self) -> str:
-        """What Ray's dashboard and `ps` show: `grid-0003 n_layers=4 lr=0.003 seed=1`."""
+        """What Ray's dashboard shows: `grid-0003 n_layers=4 lr=0.003 seed=1`."""
         return f"{self.id} {merged(self.labels)}".strip()
 
 

@@ -1,4 +1,4 @@
-"""What a trial and a cohort are called where a person reads: Ray's dashboard, gauges, `ps`."""
+"""What a trial and a cohort are called where a person reads: Ray's dashboard, gauges."""
 
 from __future__ import annotations
 

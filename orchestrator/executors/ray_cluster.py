@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,9 @@ from orchestrator.executors import ray_environment
 
 ray_environment.prepare()
 
+import grpc  # noqa: E402
 import ray  # noqa: E402
+from ray._private import services  # noqa: E402
 
 from orchestrator.errors import Problem, UsageError  # noqa: E402
 from orchestrator.hardware import Hardware, gpu_memory_gib  # noqa: E402
@@ -28,8 +30,11 @@ OBJECT_STORE_BYTES = 100_000_000
 METRICS_INTERVAL_MS = 2_000
 """How often gauges leave a process; Ray forgets one that was not set for twice as long."""
 
-REACH_S = 5.0
-"""Longest wait for a connection to a cluster that should be there."""
+ANSWERS_S = 5.0
+"""Longest wait for the answer of a cluster that should be there."""
+
+HOW_TO_START = "`ray start --head` starts a cluster here and prints its address"
+SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 NODE_ANSWERS_S = 60.0
 """Longest wait for a node to start a process and answer; torch is not loaded for it."""
@@ -73,47 +78,59 @@ def join_cluster(address: str) -> None:
         UsageError: It cannot be reached, or does not take the token.
     """
     ray_environment.check(dashboard=False, address=address)
-    if address != "auto":
-        _check_reachable(address)
+    try:
+        found = services.canonicalize_bootstrap_address_or_die(address)
+    except (ConnectionError, OSError, ValueError) as error:
+        raise _cannot_join(address, str(error).partition(". ")[0].rstrip(".")) from error
+    _check_answers(address, found)
     try:
         with _own_signals():
             ray.init(
-                address=address,
+                address=found,
                 namespace=NAMESPACE,
                 log_to_driver=False,
-                logging_level=logging.CRITICAL,
+                logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = str(error.__cause__ or error).strip().splitlines()[0]
-        raise UsageError(
-            Problem(
-                f"cannot join the cluster {address}: {why}",
-                "--address",
-                "`ray start --head` starts one here and prints its address;"
-                " its token must be the one given here",
-            )
-        ) from error
+        raise _cannot_join(address, why) from error
     _hush()
+
+
+def _cannot_join(address: str, why: str, hint: str = HOW_TO_START) -> UsageError:
+    return UsageError(Problem(f"cannot join the cluster {address}: {why}", "--address", hint))
+
+
+def _check_answers(address: str, found: str) -> None:
+    """Ask the cluster for its id: Ray itself would ask for minutes, aloud.
+
+    Raises:
+        UsageError: Nothing answers in time, or something that is no Ray, or not with this token.
+    """
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return  # the certificates are between Ray and its cluster
+    token = ray_environment.cluster_token()
+    with grpc.insecure_channel(found) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=ANSWERS_S, metadata=(("authorization", f"Bearer {token}"),))
+        except grpc.RpcError as error:
+            code = error.code()
+            if code is grpc.StatusCode.UNAUTHENTICATED:
+                where = ray_environment.cluster_token_place()
+                hint = f"it must be the token that the cluster was started with: see {where}"
+                raise _cannot_join(address, "it does not take the token", hint) from error
+            why = (
+                "nothing answers there" if code in SILENT else f"no Ray answers there ({code.name})"
+            )
+            raise _cannot_join(address, why) from error
 
 
 def dashboard_url() -> str | None:
     """Return where the cluster's dashboard is; None where it has none."""
-    url = ray.init(ignore_reinit_error=True).dashboard_url
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    url = ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url
     return f"http://{url}" if url else None
-
-
-def _check_reachable(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
-    except OSError as error:
-        raise UsageError(
-            Problem(
-                f"nothing answers at {address}: {error.strerror or error}",
-                "--address",
-                "`ray start --head` starts a cluster and prints its address",
-            )
-        ) from error
 
 
 def cluster_hardware() -> Hardware:

@@ -53,8 +53,8 @@ def check(dashboard: bool, address: str | None) -> None:
             if address is not None:
                 check_address(address)
         with gather.step():
-            if address is not None and not os.environ.get(TOKEN):
-                _check_cluster_token()
+            if address is not None:
+                cluster_token()
         with gather.step():
             if dashboard and address is None and not os.environ.get(TOKEN):
                 check_private(token_path())
@@ -104,18 +104,32 @@ def check_address(address: str) -> None:
         )
 
 
-def _check_cluster_token() -> None:
-    """Refuse to join a cluster without the token that it was started with."""
-    given = os.environ.get(TOKEN_PATH)
-    path = Path(given) if given else default_path()
+def cluster_token_place() -> str:
+    """Return where Ray looks for the token of a cluster that is joined."""
+    if os.environ.get(TOKEN):
+        return f"the environment's {TOKEN}"
+    return os.environ.get(TOKEN_PATH) or str(default_path())
+
+
+def cluster_token() -> str:
+    """Return the token of a cluster that is joined.
+
+    Raises:
+        UsageError: There is none.
+    """
+    given = os.environ.get(TOKEN)
+    if given:
+        return given
+    path = Path(cluster_token_place())
     try:
-        if path.read_text(encoding="utf-8").strip():
-            return
+        token = path.read_text(encoding="utf-8").strip()
         found = "an empty file"
     except OSError as error:
-        found = error.strerror or "nothing that can be read"
+        token, found = "", error.strerror or "nothing that can be read"
     except UnicodeDecodeError:
-        found = "no text"
+        token, found = "", "no text"
+    if token:
+        return token
     raise UsageError(
         Problem(
             f"the cluster's token: got {found}, expected the token that it was started with",
@@ -162,8 +176,7 @@ def how_to_log_in() -> str:
     """Return what shows the token; never the token itself, which would stay in a log."""
     if os.environ.get(TOKEN):
         return f"the token is the value of {TOKEN}"
-    path = token_path() if TOKEN_PATH in os.environ else default_path()
-    return f"`cat {shlex.quote(str(path))}` shows the token"
+    return f"`cat {shlex.quote(cluster_token_place())}` shows the token"
 
 
 def check_private(path: Path) -> None:

@@ -72,7 +72,11 @@ class RayTuneExecutor:
         try:
             referee = (
                 ray.remote(_RefereeActor)
-                .options(name=f"referee of {job.directory.path.name}", **beside_the_driver())
+                .options(
+                    name=f"referee of {job.directory.path.name}",
+                    enable_task_events=False,  # a task a row: nobody would find the cohorts
+                    **beside_the_driver(),
+                )
                 .remote(job.directory.ledger, job.directory.path / "trials")
             )
             self._tune(job, referee, scratch)
@@ -98,6 +102,7 @@ class RayTuneExecutor:
         trainable = tune.with_parameters(
             CohortTrainable, referee=referee, stop_file=str(job.directory.stop_file)
         )
+        trainable.__qualname__ = "Cohort"  # the dashboard's word for the class
         # Memory of the last trial lingers on a GPU, and Ray's dashboard shows a process under
         # the name that it had at first: then each cohort has a fresh one.
         fresh = bool(job.hardware.gpus) or job.execution.dashboard
@@ -148,7 +153,7 @@ class CohortTrainable(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def __repr__(self) -> str:
-        """Return the name that Ray's dashboard and the process list show."""
+        """Return the name that Ray's dashboard shows."""
         return str(self.config["name"])
 
 
