@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import socket
-import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.executors import ray_environment
 from orchestrator.hardware import Hardware
 from orchestrator.layout import check_writable, runs_root
 from orchestrator.preflight import libraries, shadowed
@@ -157,20 +156,14 @@ def _port(port: int) -> Finding:
 
 
 def _ray_token() -> Iterator[Finding]:
-    mode = os.environ.get("RAY_AUTH_MODE", "token")
-    if mode.lower() != "token":
-        text = f"RAY_AUTH_MODE is {mode!r}: whoever reaches Ray's ports runs code as you"
-        yield Finding("ray token", text, Verdict.WRONG, "unset RAY_AUTH_MODE")
-    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(given) if given else Path.home() / ".ray" / "auth_token"
-    with contextlib.suppress(OSError):
-        rights = stat.S_IMODE(path.stat().st_mode)
-        if rights & 0o077:
-            text = f"{path} has mode {rights:04o}: others can read it"
-            verdict = Verdict.WRONG if given else Verdict.NOTE  # Ray's own, for other programs
-            yield Finding("ray token", text, verdict, f"chmod 600 {path}")
-    if mode.lower() == "token":
-        yield Finding("ray token", "every cluster is started behind one")
+    try:
+        ray_environment.check(dashboard=True, address=None)
+    except UsageError as error:
+        for problem in error.problems:
+            text = f"{problem.place}: {problem.message}"
+            yield Finding("ray token", text, Verdict.WRONG, problem.hint)
+        return
+    yield Finding("ray token", f"a cluster is always behind one; {ray_environment.how_to_log_in()}")
 
 
 def _variables(names: Iterable[str] | None = None) -> Iterator[Finding]:

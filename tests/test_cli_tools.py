@@ -109,6 +109,7 @@ def test_a_base_config_has_no_space() -> None:
 
 def test_the_doctor_says_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of this test")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("ARBITER_RUNS", str(tmp_path))
     findings = {finding.subject: finding for finding in examine(CPU_ONLY)}
@@ -126,13 +127,14 @@ def test_the_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("ARBITER_RUNS", str(tmp_path / "file"))
     monkeypatch.setenv("ARBITER_RUN", "x")
     findings = examine(Hardware(cpus=2, gpus=(80.0,)))
     told = [f"{f.verdict} {f.subject}: {f.text} {f.hint}" for f in findings]
     assert any(line.startswith("wrong runs: ") and "is not a folder" in line for line in told)
-    assert any("RAY_AUTH_MODE is 'disabled'" in line for line in told)
-    assert any(f"chmod 600 {token}" in line and "0644" in line for line in told)
+    assert any("RAY_AUTH_MODE: got 'disabled'" in line for line in told)
+    assert any(f"rm {token}" in line and "0644" in line for line in told)
     assert any(line.startswith("note ARBITER_RUN: ") and "ARBITER_RUNS?" in line for line in told)
     assert any("datacenter is what fits here" in line for line in told)
     assert not any("secret" in line for line in told)

@@ -11,7 +11,6 @@ import typer
 
 from orchestrator.cli import console, options
 from orchestrator.cli.plans import plan_of
-from orchestrator.errors import check_choice
 from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def sweep(
     tier: options.Tier = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     name: options.Name = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
@@ -65,7 +66,8 @@ def sweep(
         overrides=tuple(overrides or ()),
         name=name,
     )
-    return _start(request, gpus, Execution(executor, cohort), fresh, quiet)
+    execution = Execution(executor, cohort, dashboard, address)
+    return _start(request, gpus, execution, fresh, quiet)
 
 
 def train(
@@ -127,6 +129,8 @@ def resume(
     fork: Annotated[
         bool, typer.Option("--fork", help="Start a new sweep of its trials with the changes.")
     ] = False,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Carry an interrupted sweep on from its ledger and checkpoints.
@@ -135,19 +139,18 @@ def resume(
     """
     check_ready(with_workers=executor != "inline")
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS, Execution
+    from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.fork import fork as forked
-    from orchestrator.hardware import detect
     from orchestrator.layout import check_writable, find_run, runs_root
     from orchestrator.revision import read_revision
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", executor, tuple(EXECUTORS))
+    execution = Execution(executor, cohort, dashboard, address)
+    check_execution(execution)
     names, settings = options.split_words(words, most_names=1, usage="arbiter resume [RUN]")
     directory = find_run(names[0] if names else None)
-    hardware = detect().limited_to(gpus)
-    execution = Execution(executor, cohort)
+    hardware = find_hardware(execution, gpus)
     revision = read_revision(settings, hardware)
     if fork:
         check_writable(runs_root())
@@ -165,14 +168,16 @@ def _start(
     request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
 ) -> int:
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS
+    from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_writable, runs_root
+    from orchestrator.plan import make_plan
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", execution.executor, tuple(EXECUTORS))
+    check_execution(execution)
     check_writable(runs_root())
-    made, hardware = plan_of(request, gpus)
+    hardware = find_hardware(execution, gpus)
+    made = make_plan(request, hardware)
     return _run(made, sweeps.place(made, runs_root(), fresh), hardware, execution)
 
 
