@@ -185,8 +185,17 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
             "except SystemExit as end: assert end.code == 0",
             HEAVY,
         ),
+        (
+            "import os, sys; sys.argv = ['arbiter']\n"
+            "os.environ |= {'_ARBITER_COMPLETE': 'complete_bash', 'COMP_CWORD': '2'}\n"
+            "os.environ['COMP_WORDS'] = 'arbiter train training.lea'\n"
+            "from orchestrator.cli.app import run\n"
+            "try: run()\n"
+            "except SystemExit as end: assert end.code == 0",
+            HEAVY,
+        ),
     ],
-    ids=["cli", "trainer.config", "plan", "sweep", "--help"],
+    ids=["cli", "trainer.config", "plan", "sweep", "--help", "completion"],
 )
 def test_nothing_heavy_is_loaded_early(code: str, heavy: tuple[str, ...]) -> None:
     script = f"{code}\nimport sys\nassert not {{*sys.modules}} & {{*{heavy!r}}}, {{*sys.modules}} & {{*{heavy!r}}}"

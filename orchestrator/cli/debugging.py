@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import console, options
+from orchestrator.cli import complete, console, options
 from orchestrator.cli.plans import plan_of
 from orchestrator.errors import Exit, Problem, UsageError, check_choice
 from orchestrator.preflight import check_ready
@@ -77,7 +77,12 @@ def debug(
 
 def show(
     words: options.RunAndTrial,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--format", help="table or json.", autocompletion=complete.among("table", "json")
+        ),
+    ] = "table",
 ) -> int:
     """Print everything about one trial of a sweep, also while it runs."""
     from orchestrator.layout import find_run

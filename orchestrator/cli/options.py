@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import complete
 from orchestrator.errors import Problem, UsageError
 
 BaseConfig = Annotated[
@@ -18,16 +19,26 @@ BaseConfig = Annotated[
 Strategy = Annotated[
     str,
     typer.Option(
-        "--strategy", help="Sweep template: a name in sweep_templates/ or the path of a TOML file."
+        "--strategy",
+        help="Sweep template: a name in sweep_templates/ or the path of a TOML file.",
+        autocompletion=complete.templates,
     ),
 ]
 Search = Annotated[
     str | None,
-    typer.Option("--search", help="Search method instead of the template's: grid, random, sobol."),
+    typer.Option(
+        "--search",
+        help="Search method instead of the template's: grid, random, sobol.",
+        autocompletion=complete.among("grid", "random", "sobol"),
+    ),
 ]
 ScaleName = Annotated[
     str | None,
-    typer.Option("--scale", help="A smaller run of the same sweep: smoke fits two CPU cores."),
+    typer.Option(
+        "--scale",
+        help="A smaller run of the same sweep: smoke fits two CPU cores.",
+        autocompletion=complete.among("smoke"),
+    ),
 ]
 Gpus = Annotated[
     int | None, typer.Option("--gpus", help="GPUs to use; 0 trains on the CPU. Default: all.")
@@ -37,6 +48,7 @@ Tier = Annotated[
     typer.Option(
         "--tier",
         help="How runs are executed: auto, cpu, low_vram, high_vram, datacenter. Default: auto.",
+        autocompletion=complete.tiers,
     ),
 ]
 Seeds = Annotated[
@@ -49,7 +61,9 @@ Name = Annotated[str | None, typer.Option("--name", help="First part of the run 
 ExecutorName = Annotated[
     str,
     typer.Option(
-        "--executor", help="ray_tune: worker processes; inline: one after the other here."
+        "--executor",
+        help="ray_tune: worker processes; inline: one after the other here.",
+        autocompletion=complete.among("ray_tune", "inline"),
     ),
 ]
 CohortSize = Annotated[
@@ -74,17 +88,25 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...",
         help="Settings (training.steps=100), groups (tier=cpu), axes (model.dim=64,128).",
         show_default=False,
+        autocompletion=complete.settings,
     ),
 ]
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="Run folder or its name. Default: the newest.", show_default=False
+        metavar="[RUN]",
+        help="Run folder or its name. Default: the newest.",
+        show_default=False,
+        autocompletion=complete.runs,
     ),
 ]
 AnyStrategy = Annotated[
     str | None,
-    typer.Option("--strategy", help="Sweep template. Default: a single run, without one."),
+    typer.Option(
+        "--strategy",
+        help="Sweep template. Default: a single run, without one.",
+        autocompletion=complete.templates,
+    ),
 ]
 TrialAndChanges = Annotated[
     list[str] | None,
@@ -92,6 +114,7 @@ TrialAndChanges = Annotated[
         metavar="[[RUN] TRIAL] [KEY=VALUE]...",
         help="A trial of a sweep (its id or the start of it; of the newest run), and settings.",
         show_default=False,
+        autocompletion=complete.replay,
     ),
 ]
 RunAndTrial = Annotated[
@@ -99,6 +122,7 @@ RunAndTrial = Annotated[
     typer.Argument(
         metavar="[RUN] TRIAL",
         help="Run (default: the newest) and trial: its id or the start of it.",
+        autocompletion=complete.run_and_trial,
     ),
 ]
 RunAndChanges = Annotated[
@@ -107,6 +131,7 @@ RunAndChanges = Annotated[
         metavar="[RUN] [KEY=VALUE]...",
         help="Run folder or its name (default: the newest), and settings to change.",
         show_default=False,
+        autocompletion=complete.changes,
     ),
 ]
 

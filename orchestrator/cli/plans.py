@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import console, options
+from orchestrator.cli import complete, console, options
 from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
@@ -33,7 +33,14 @@ def plan(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting and where it came from.")
     ] = False,
-    output: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="table, md, csv or json.",
+            autocompletion=complete.among("table", "md", "csv", "json"),
+        ),
+    ] = "table",
 ) -> int:
     """Print what a sweep would train. Nothing runs and nothing is written."""
     from orchestrator.plan import sources_of

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import console, options
+from orchestrator.cli import complete, console, options
 from orchestrator.errors import check_choice
 
 FORMATS = ("table", "md", "csv", "json", "html")
@@ -22,7 +22,12 @@ def add_to(app: typer.Typer) -> None:
 def leaderboard(
     run: options.Run = None,
     output: Annotated[
-        str, typer.Option("--format", help="table, md, csv, json or html.")
+        str,
+        typer.Option(
+            "--format",
+            help="table, md, csv, json or html.",
+            autocompletion=complete.among("table", "md", "csv", "json", "html"),
+        ),
     ] = "table",
 ) -> int:
     """Print the leaderboard of a sweep, also while it runs."""

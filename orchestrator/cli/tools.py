@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import console, options
+from orchestrator.cli import complete, console, options
 from orchestrator.errors import Exit, StorageError, UsageError, check_choice
 
 
@@ -34,7 +34,12 @@ def init(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="[template|config]")] = "template",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="[template|config]", autocompletion=complete.among("template", "config")
+        ),
+    ] = "template",
 ) -> int:
     """Print the JSON schema of sweep templates, or of base configs, for an editor."""
     from orchestrator.schema import KINDS, schema_of
@@ -48,7 +53,12 @@ def schema(
 def doctor(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Run folder or its name.", show_default=False),
+        typer.Argument(
+            metavar="[RUN]",
+            help="Run folder or its name.",
+            show_default=False,
+            autocompletion=complete.runs,
+        ),
     ] = None,
     gpus: options.Gpus = None,
 ) -> int:
