@@ -266,6 +266,10 @@ class Ledger:
         )
         return [Event(*row) for row in rows]
 
+    def ids(self) -> list[str]:
+        """Return the ids of all trials in plan order."""
+        return [trial_id for (trial_id,) in self._query("SELECT id FROM trials ORDER BY position")]
+
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with the file; empty where it is sound."""
         try:

@@ -43,7 +43,7 @@ def check_startable(directory: RunDirectory) -> None:
     plan = read_plan(directory)
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         described = ledger.sweep()
-        ids = [trial.id for trial in ledger.trials()]
+        ids = ledger.ids()
     if described.get("hash") != plan["hash"] or ids != _ids(plan):
         message = "plan.json and ledger.db are of two different sweeps"
         raise StorageError(Problem(message, directory.shown(), hint))
