@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -191,6 +192,14 @@ def check_writable(root: Path) -> None:
                 "set ARBITER_RUNS to a folder you may write to, or unset it to use ./runs",
             )
         )
+
+
+def free_bytes(root: Path) -> int:
+    """Return what is free on the disk where the runs lie, or will."""
+    folder = root
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def write_whole(path: Path, text: str) -> None:

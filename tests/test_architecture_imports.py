@@ -14,15 +14,18 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table"},
-    {"plan"},
+    {"plan_table", "why"},
+    {"preview"},
+    {"sweep", "forecast"},
+    {"plan", "reuse", "calibration"},
+    {"trial"},
     {"request"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
     {"space_table"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings"},
+    | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
     {"interval", "errors", "placeholders"},

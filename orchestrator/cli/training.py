@@ -38,6 +38,8 @@ def sweep(
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
     name: options.Name = None,
+    reuse: options.Reuse = None,
+    strict: options.Strict = False,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -59,7 +61,8 @@ def sweep(
         overrides=tuple(overrides or ()),
         name=name,
     )
-    return _start(request, gpus, Execution(executor, cohort), fresh, quiet)
+    execution = Execution(executor, cohort)
+    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -112,11 +115,19 @@ def resume(
 
 
 def _start(
-    request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
+    request: Request,
+    gpus: int | None,
+    execution: Execution,
+    fresh: bool,
+    quiet: bool,
+    *,
+    reuse: str | None = None,
+    strict: bool = False,
 ) -> int:
     from orchestrator import sweep as sweeps
     from orchestrator.executors import EXECUTORS
     from orchestrator.layout import check_writable, runs_root
+    from orchestrator.preview import preview
 
     if quiet:
         console.be_quiet()
@@ -124,7 +135,10 @@ def _start(
     check_writable(runs_root())
     made, hardware = plan_of(request, gpus)
     directory = sweeps.place(made, runs_root(), fresh)
-    for note in made.notes:
+    ahead = preview(made, hardware, directory, execution, reuse=reuse)
+    if strict:
+        ahead.refuse_faults()
+    for note in ahead.notes:
         console.say(f"note: {note}")
     console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
     gc.enable()
@@ -135,6 +149,7 @@ def _start(
         execution,
         command=sys.argv[1:],
         notify=console.say,
+        reused=ahead.reused,
     )
     return _close(outcome)
 

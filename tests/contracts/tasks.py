@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainer import RunConfig
-from trainer.tasks import Task, build_task, data_hash, vocab_size
+from trainer.tasks import Task, build_task, data_hash, tokens_per_step, vocab_size
 
 
 class FixedModel(torch.nn.Module):
@@ -114,5 +114,6 @@ class TaskContract:
 
     def test_what_is_known_without_building_it(self, config: RunConfig, task: Task) -> None:
         assert vocab_size(config) == task.vocab_size
+        assert tokens_per_step(config) == task.tokens_per_step
         assert data_hash(config) == data_hash(reseeded(config, 9))
         assert len(data_hash(config)) == 64
