@@ -240,6 +240,15 @@ class Ledger:
         )
         return [(step, json.loads(metrics)) for step, metrics in rows]
 
+    def began_at(self) -> float | None:
+        """Return when the first thing happened, in seconds since 1970; None before that."""
+        found: float | None = self._query("SELECT min(at) FROM events")[0][0]
+        return found
+
+    def ids(self) -> list[str]:
+        """Return the ids of all trials in plan order."""
+        return [trial_id for (trial_id,) in self._query("SELECT id FROM trials ORDER BY position")]
+
     def finished(self) -> set[str]:
         """Return the ids of the trials that finished."""
         found = self._query("SELECT id FROM trials WHERE reason = ?", (Reason.FINISHED.value,))

@@ -91,7 +91,7 @@ def preview(
         if calibration is not None:
             notes += calibration.left_out
         elif left:
-            notes.append("even two steps of the smallest trial are too many to time here")
+            notes.append("nothing was timed: two steps of the smallest trial alone take too long")
     forecast = make_forecast(
         plan.trials,
         hardware,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import Problem, StorageError
 from orchestrator.events import write_events
-from orchestrator.layout import RunDirectory, find_run, write_whole
+from orchestrator.layout import RunDirectory, all_runs, find_run, name_of, write_whole
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.referee import snapshot
 from orchestrator.trial import Trial
@@ -62,7 +62,7 @@ def find_earlier(
         UsageError: There is no run of that name.
         StorageError: Its ledger is damaged.
     """
-    runs = _runs(root) if given == AUTO else [find_run(given)]
+    runs = all_runs(root) if given == AUTO else [find_run(given)]
     if own is not None:
         runs = [run for run in runs if run.path != own.path]
     found: dict[str, Earlier] = {}
@@ -119,13 +119,6 @@ def adopt(directory: RunDirectory, found: Mapping[str, Earlier]) -> int:
     return len(wanted)
 
 
-def _runs(root: Path) -> list[RunDirectory]:
-    """Return all runs below the root, newest first; a link may lead to somebody else's."""
-    ledgers = [path for path in root.glob("*/ledger.db") if not path.parent.is_symlink()]
-    newest_first = sorted(ledgers, key=lambda path: path.stat().st_mtime, reverse=True)
-    return [RunDirectory(path.parent) for path in newest_first]
-
-
 def _finished(run: RunDirectory, root: Path, wanted: Mapping[str, Trial]) -> Iterator[Earlier]:
     """Yield the trials of a run that finished and are wanted."""
     with contextlib.closing(Ledger.read(run.ledger)) as ledger:
@@ -134,22 +127,14 @@ def _finished(run: RunDirectory, root: Path, wanted: Mapping[str, Trial]) -> Ite
             try:
                 record = ledger.trial(trial_id)
                 ledger.rows(trial_id)
-            except (
-                ValueError,
-                TypeError,
-            ) as error:  # SQLite's pages are whole, what is in them not
+            except (ValueError, TypeError) as error:  # what is in SQLite's pages is damaged
                 message = f"not a ledger, or damaged: trial {trial_id}: {error}"
                 raise StorageError(Problem(message, str(run.ledger))) from error
             origin = origins.get(trial_id)
             if origin is not None:  # the words on where it is from are said anew
                 kept = record.detail.removesuffix(f"reused from {origin}").removesuffix("; ")
                 record = replace(record, detail=kept)
-            yield Earlier(record, run, origin or _name(run, root))
-
-
-def _name(run: RunDirectory, root: Path) -> str:
-    """Return what names a run on the command line: its folder's name, or its path."""
-    return run.path.name if run.path.parent == root else str(run.path)
+            yield Earlier(record, run, origin or name_of(run, root))
 
 
 def _difference(config: RunConfig, earlier: Earlier, root: Path) -> str | None:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"plan_table", "why"},
-    {"preview"},
+    {"plan_table", "why_table"},
+    {"preview", "why"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration"},
     {"trial"},
@@ -38,7 +38,12 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
+    "tabulate": {
+        "orchestrator.plan_table",
+        "orchestrator.why_table",
+        "orchestrator.status",
+        "orchestrator.leaderboard",
+    },
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

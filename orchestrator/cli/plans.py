@@ -1,4 +1,4 @@
-"""Commands that say what a sweep would do: plan."""
+"""Commands that say what a sweep would do, and why a trial is one of its own: plan, why."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(plan)
+    app.command()(why)
 
 
 def plan(
@@ -105,6 +106,32 @@ def _refuse_long(forecast: Forecast, allowed_s: float) -> None:
     if forecast.wall_s > allowed_s:
         message = f"predicted {duration(forecast.wall_s)}, expected at most {duration(allowed_s)}"
         raise UsageError(Problem(message, "--fail-over", "; ".join(basis(forecast))))
+
+
+def why(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Its id, or the beginning of it.")],
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="Run folder or its name. Default: all runs.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> int:
+    """Print what a trial's id depends on, and what made the trial new."""
+    from orchestrator.layout import find_run, runs_root
+    from orchestrator.why import explain, find_trial
+    from orchestrator.why_table import FORMATS, render_why
+
+    check_choice("format", output, FORMATS)
+    root = runs_root()
+    directory, trial_id = find_trial(trial, root, None if run is None else find_run(run))
+    explanation = explain(directory, trial_id, root)
+    console.out(render_why(explanation, output))
+    for note in explanation.notes:
+        console.say(f"note: {note}")
+    console.say(f"next: arbiter leaderboard {directory.shown()}")
+    return 0
 
 
 def plan_of(request: Request, gpus: int | None) -> tuple[Plan, Hardware]:
