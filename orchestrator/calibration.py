@@ -60,7 +60,7 @@ class Calibration:
     """What was timed.
 
     Args:
-        samples: From the smallest to the largest; not empty.
+        samples: From the smallest to the largest; empty where all are too large to be timed.
         shapes: Different shapes in the plan: model, data, batch and tier.
         left_out: Sentences on shapes that were to be timed and were not.
         spent_s: Seconds it took.
@@ -75,12 +75,14 @@ class Calibration:
         """Return the seconds of a whole run, evaluations included.
 
         A shape that was not timed is to the timed one of the nearest size as the rule of thumb
-        has it.
+        has it; where none was timed, the rule stands.
 
         Args:
             trial: What would be trained.
             rule_s: Its seconds by the rule of thumb.
         """
+        if not self.samples:
+            return rule_s
         training = trial.config.training
         flops = _step_flops(trial)
         sample = min(self.samples, key=lambda s: abs(math.log(s.step_flops / flops)))
@@ -92,16 +94,13 @@ class Calibration:
 
 def calibrate(
     trials: Sequence[Trial], hardware: Hardware, budget_s: float = BUDGET_S
-) -> Calibration | None:
+) -> Calibration:
     """Time a few steps of the smallest, the largest and some trials between, one at a time.
 
     Args:
-        trials: What is to be trained; at least one.
+        trials: What is to be trained.
         hardware: What may be used.
         budget_s: Seconds for all of it.
-
-    Returns:
-        What was timed, or None where even the smallest is too large for the budget.
 
     Raises:
         UsageError: The data of a trial is not what its task reads.
@@ -146,8 +145,6 @@ def calibrate(
                 found.evaluated,
             )
         )
-    if not samples:
-        return None
     return Calibration(tuple(samples), len(by_size), tuple(left_out), time.monotonic() - began)
 
 

@@ -63,10 +63,9 @@ def render_config(settings: Mapping[str, tuple[Any, str]]) -> str:
 def basis(forecast: Forecast) -> list[str]:
     """Say, line by line, what the predicted times rest on."""
     calibration = forecast.calibration
-    if calibration is None:
-        return [
-            "times: a rule of thumb by operations and device; --calibrate times some steps here"
-        ]
+    if calibration is None or not calibration.samples:
+        rule = "times: a rule of thumb by operations and device"
+        return [rule if calibration else f"{rule}; --calibrate times some steps here"]
     n = len(calibration.samples)
     return [
         f"times: {n} of {calibration.shapes} shapes timed here, one at a time",
@@ -100,9 +99,9 @@ def _totals(plan: Plan, forecast: Forecast) -> list[str]:
     """Say in a few lines what it comes to."""
     count = f"{len(plan.trials)} trial{'' if len(plan.trials) == 1 else 's'}"
     states = ", ".join(f"{n} {state}" for state, n in forecast.states.items())
-    lines = [f"{count}, ranked by {plan.objective.metric} ({plan.objective.mode}): {states}"]
     if plan.duplicates:
-        lines.append(f"{plan.duplicates} duplicate trials were left out")
+        count += f" ({plan.duplicates} duplicate{'' if plan.duplicates == 1 else 's'} left out)"
+    lines = [f"{count}, ranked by {plan.objective.metric} ({plan.objective.mode}): {states}"]
     if not forecast.cohorts:
         return [*lines, "nothing is left to train"]
     at_once = f"{forecast.workers} at a time" if forecast.workers > 1 else "one at a time"

@@ -87,11 +87,8 @@ def preview(
             for trial in plan.trials
             if trial.id not in reused and (trial.id not in own or own[trial.id].pending)
         ]
-        calibration = calibrate(left, hardware) if left else None
-        if calibration is not None:
-            notes += calibration.left_out
-        elif left:
-            notes.append("nothing was timed: two steps of the smallest trial alone take too long")
+        calibration = calibrate(left, hardware)
+        notes += calibration.left_out
     forecast = make_forecast(
         plan.trials,
         hardware,
@@ -105,7 +102,8 @@ def preview(
     faults = []
     if plan.duplicates:
         n = f"{plan.duplicates} duplicate trial{'s' if plan.duplicates > 1 else ''}"
-        faults.append(Problem(f"--strict: got {n}, expected none", "[space]", "list a value once"))
+        hint = "list each value of an axis once, in [space] or on the command line"
+        faults.append(Problem(f"got {n}, expected none", "--strict", hint))
     full = disk_problem(forecast, f"runs folder {root}")
     if full is not None:
         notes.append(str(full))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from tabulate import tabulate
@@ -33,18 +34,24 @@ def _table(explanation: Explanation) -> str:
     single = [key for key in explanation.free if key.partition(".")[0] not in WHOLE_SECTIONS]
     free = [*(f"{section}.*" for section in WHOLE_SECTIONS), *single]
     parts.append(f"not on {', '.join(free)}")
-    for twin in explanation.twins[:1]:
-        parts.append(
-            f"not new: run {twin.run} has the same trial ({state_of(twin.record)});"
-            f" --reuse {twin.run} takes it over where it finished"
-        )
-    if not explanation.twins and explanation.elsewhere is not None:
-        parts.append(_neighbour("the nearest of earlier runs", explanation.elsewhere, trial))
-    if explanation.before is not None:
-        parts.append(_neighbour("the nearest before it in its run", explanation.before, trial))
-    if not explanation.twins and explanation.elsewhere is None and explanation.before is None:
-        parts.append("the first trial there is: nothing earlier to differ from")
+    parts += _what_made_it_new(explanation)
     return "\n\n".join(parts)
+
+
+def _what_made_it_new(explanation: Explanation) -> Iterator[str]:
+    trial, elsewhere, before = explanation.trial, explanation.elsewhere, explanation.before
+    if explanation.twins:
+        twin = explanation.twins[0]
+        yield f"not new: {twin.run} has the same trial ({state_of(twin.record)})"
+        return
+    if elsewhere is not None:
+        yield _neighbour("the nearest of earlier runs", elsewhere, trial)
+    if before is not None and (
+        elsewhere is None or len(before.differences) < len(elsewhere.differences)
+    ):
+        yield _neighbour("the nearest before it in its run", before, trial)
+    if elsewhere is None and before is None:
+        yield "the first trial there is: nothing earlier to differ from"
 
 
 def _neighbour(what: str, neighbour: Neighbour, now: Known) -> str:

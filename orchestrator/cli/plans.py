@@ -74,14 +74,8 @@ def plan(
         overrides=tuple(overrides or ()),
     )
     made, hardware = plan_of(request, gpus)
-    ahead = preview(
-        made,
-        hardware,
-        place(made, runs_root(), fresh=False),
-        Execution(),
-        reuse=reuse,
-        calibrated=calibrate,
-    )
+    directory = place(made, runs_root(), fresh=False)
+    ahead = preview(made, hardware, directory, Execution(), reuse=reuse, calibrated=calibrate)
     if show_config:
         console.out(render_config(sources_of(made)))
     else:
@@ -95,7 +89,12 @@ def plan(
         with gather.step():
             if allowed_s is not None:
                 _refuse_long(ahead.forecast, allowed_s)
-    console.say("next: the same with `arbiter sweep` trains them")
+    if ahead.forecast.cohorts:
+        console.say("next: the same with `arbiter sweep` trains them")
+    elif directory.ledger.exists():
+        console.say(f"next: arbiter leaderboard {directory.shown()}")
+    else:
+        console.say("next: the same with `arbiter sweep` ranks them")
     return 0
 
 
