@@ -24,6 +24,7 @@ LAYERS = (
     {"template", "draw", "executors", "leaderboard", "watch"},
     {"space_table"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
+    {"names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},
@@ -34,7 +35,7 @@ LAYERS = (
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
-    "ray": {"orchestrator.executors.ray_tune"},
+    "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},

@@ -117,7 +117,7 @@ def why(
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> int:
-    """Print what a trial's id depends on, and what made the trial new."""
+    """Print what a trial's id depends on, and what made it new."""
     from orchestrator.layout import find_run, runs_root
     from orchestrator.why import explain, find_trial
     from orchestrator.why_table import FORMATS, render_why
