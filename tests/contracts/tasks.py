@@ -10,6 +10,9 @@ import torch
 from trainer import RunConfig
 from trainer.tasks import Task, build_task, data_hash, tokens_per_step, vocab_size
 
+EVALUATED = {"ModularTask": ("val", "train")}
+"""Splits that are judged while a run trains, where it is not the held-out one alone."""
+
 
 class FixedModel(torch.nn.Module):
     """Logits from a table by symbol: enough for a task, and known by heart."""
@@ -18,9 +21,11 @@ class FixedModel(torch.nn.Module):
         super().__init__()
         draw = torch.Generator().manual_seed(seed)
         self.table = torch.randn(vocab, vocab, generator=draw)
+        self.tokens_read = 0
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map (…, time) to (…, time, vocab)."""
+        self.tokens_read += tokens.numel()
         return self.table[tokens]
 
 
@@ -90,6 +95,12 @@ class TaskContract:
             assert metrics[f"{split}/loss"] > 0 and 0 <= metrics[f"{split}/accuracy"] <= 1
             assert task.evaluate(model, split, "cpu") == metrics
         assert task.evaluate(FixedModel(task.vocab_size, 1), "val", "cpu") != metrics
+
+    def test_an_evaluation_reads_about_as_much_as_it_says(self, task: Task) -> None:
+        model = FixedModel(task.vocab_size)
+        for split in EVALUATED.get(type(task).__name__, ("val",)):
+            task.evaluate(model, split, "cpu")
+        assert model.tokens_read == pytest.approx(task.tokens_per_evaluation, rel=0.2)
 
     def test_an_evaluation_does_not_depend_on_how_a_run_is_batched(
         self, config: RunConfig, task: Task
