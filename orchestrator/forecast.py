@@ -119,7 +119,7 @@ def make_forecast(
         own: Trials by id as this sweep's ledger has them, where it exists.
         reused: Trial to the run it is reused from.
         calibration: Seconds measured here; None goes by the rule of thumb.
-        executor: A name in `STARTS`.
+        executor: One that is not in `STARTS` counts as Ray.
         cohort_size: Trials that share a process; None goes by their length.
     """
     own, reused = own or {}, reused or {}
@@ -153,7 +153,8 @@ def make_forecast(
         workers = 1 if executor == "inline" else workers_for(left[0], hardware)
         cohorts = pack(left, workers, cohort_size)
         workers = min(workers, len(cohorts))
-        wall_s = _wall_s(cohorts, seconds, workers, STARTS[executor], bool(hardware.gpus))
+        start = STARTS.get(executor, STARTS["ray_tune"])
+        wall_s = _wall_s(cohorts, seconds, workers, start, bool(hardware.gpus))
     return Forecast(
         outlooks=tuple(outlooks),
         tokens_left=tokens_left,
