@@ -62,7 +62,9 @@ class RayTuneExecutor:
         """Train every cohort."""
         with_own_cluster = not ray.is_initialized()
         if with_own_cluster:
-            start_cluster(job.hardware, dashboard=job.execution.dashboard)
+            start_cluster(
+                job.hardware, dashboard=job.execution.dashboard, name=job.directory.path.name
+            )
         if job.execution.address is not None:
             check_sees(job.directory.ledger)
         if job.execution.dashboard:
@@ -71,7 +73,7 @@ class RayTuneExecutor:
         referee: Any = None
         try:
             referee = (
-                ray.remote(_RefereeActor)
+                ray.remote(RefereeActor)
                 .options(
                     name=f"referee of {job.directory.path.name}",
                     enable_task_events=False,  # a task a row: nobody would find the cohorts
@@ -221,7 +223,7 @@ class _RemoteReporter:
         ray.get(self.referee.ended.remote(result))
 
 
-class _RefereeActor(Referee):
+class RefereeActor(Referee):
     """The referee in a process of its own, beside the driver; needs no core of the trials."""
 
 
