@@ -19,7 +19,6 @@ from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.lookup import find_trial
 from orchestrator.provenance import made_with
 from trainer.config import RunConfig
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
@@ -132,15 +131,10 @@ def train_alone(
     return result
 
 
-def recorded(directory: RunDirectory, given: str) -> tuple[TrialRecord, Sequence[Row]]:
-    """Return a trial of a sweep and its rows.
-
-    Raises:
-        UsageError: There is no such trial.
-    """
+def recorded(directory: RunDirectory, trial_id: str) -> tuple[TrialRecord, Sequence[Row]]:
+    """Return a trial of a sweep and its rows."""
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trial = find_trial(ledger.trials(), given, directory.shown())
-        return trial, ledger.rows(trial.id)
+        return ledger.trial(trial_id), ledger.rows(trial_id)
 
 
 def other_circumstances(directory: RunDirectory) -> str:

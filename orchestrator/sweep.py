@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from orchestrator.cohort import CohortQueue, pack
+from orchestrator.cohort import CohortQueue, pack, workers_for
 from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
@@ -29,6 +29,7 @@ from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance
+from orchestrator.reuse import Earlier, adopt
 from orchestrator.revision import Change, Revision, changes, deciding_changes, described
 from orchestrator.signals import StopRequest
 from orchestrator.verify import check_startable
@@ -71,35 +72,32 @@ def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
         plan: What to do.
         root: Folder of all run directories.
         fresh: Start anew, even if the sweep exists.
+
+    Raises:
+        StorageError: What is there is damaged.
     """
     existing = None if fresh else find_same_sweep(root, plan.hash)
+    if existing is not None:
+        check_startable(existing)
     return existing or new_run_directory(root, plan.name, plan.hash)
 
 
 def create(
-    plan: Plan, directory: RunDirectory, command: Sequence[str], forked_from: str | None = None
+    plan: Plan,
+    directory: RunDirectory,
+    command: Sequence[str],
+    reused: Mapping[str, Earlier] | None = None,
+    forked_from: str | None = None,
 ) -> None:
     """Write what a sweep is before anything runs. The caller holds the lock.
 
     The ledger comes last: a directory that has one is a sweep, and complete.
     """
-    records = [
-        TrialRecord(
-            id=trial.id,
-            position=trial.position,
-            point_id=trial.point_id,
-            seed=trial.seed,
-            changed=trial.changed,
-            config=trial.config.model_dump(mode="json"),
-            parameters=trial.parameters,
-            flops=trial.flops,
-        )
-        for trial in plan.trials
-    ]
+    origins = {trial_id: earlier.run for trial_id, earlier in (reused or {}).items()}
     sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
     write_whole(directory.provenance, provenance(command, plan.data_hashes, forked_from))
-    write_whole(directory.plan, plan.to_json())
-    Ledger.create(directory.ledger, sweep, records)
+    write_whole(directory.plan, plan.to_json(origins))
+    Ledger.create(directory.ledger, sweep, [trial.record() for trial in plan.trials])
 
 
 def run(
@@ -110,11 +108,22 @@ def run(
     *,
     command: Sequence[str],
     notify: Notify,
+    reused: Mapping[str, Earlier] | None = None,
     forked_from: str | None = None,
 ) -> Outcome:
     """Start the plan's sweep, or carry it on where it exists.
 
     What the plan says now of how trials are run holds for those that have not ended.
+
+    Args:
+        plan: What to do.
+        directory: Where, from `place`.
+        hardware: What may be used.
+        execution: How trials are run.
+        command: The program's arguments, for the record.
+        notify: Takes one line at a time.
+        reused: Trials that another run has finished; they are taken over, not trained.
+        forked_from: Name of the run whose trials these were before settings were changed.
 
     Raises:
         LockedError: Another process writes to the directory.
@@ -126,7 +135,10 @@ def run(
     directory.path.mkdir(parents=True, exist_ok=True)
     with directory.locked():
         if not directory.ledger.exists():
-            create(plan, directory, command, forked_from)
+            create(plan, directory, command, reused, forked_from)
+        if reused and (n := adopt(directory, reused)):
+            runs = len({earlier.run for earlier in reused.values()})
+            notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
         wanted = {trial.id: trial.config for trial in plan.trials}
         return carry_on(directory, hardware, execution, wanted, notify=notify)
 
@@ -224,7 +236,7 @@ def carry_on(
             ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
     if left:
         runner = make_executor(execution.executor)
-        workers = _workers(left, hardware) if runner.concurrent else 1
+        workers = workers_for(left[0], hardware) if runner.concurrent else 1
         cohorts = pack(left, workers, execution.cohort_size, described["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
@@ -291,11 +303,3 @@ def _check_fits(tiers: Iterable[tuple[str, TierConfig]], hardware: Hardware) -> 
 
 
 _FITTING = "tier=auto takes what fits here"
-
-
-def _workers(trials: Sequence[TrialRecord], hardware: Hardware) -> int:
-    """Return how many cohorts the machine runs at once, by the first trial's share."""
-    tier = TierConfig.model_validate(trials[0].config["tier"])
-    if tier.device == "cuda":
-        return max(1, int(len(hardware.gpus) / tier.gpus))
-    return max(1, hardware.cpus // tier.cpus)

@@ -15,7 +15,6 @@ from tabulate import tabulate
 from orchestrator.layout import RunDirectory
 from orchestrator.leaderboard.text import brief, duration, one_line, plain, setting, spelled
 from orchestrator.ledger import Event, Ledger, TrialRecord
-from orchestrator.lookup import find_trial
 from orchestrator.objective import Objective
 from orchestrator.sparkline import sparkline
 from orchestrator.status import state_of
@@ -65,19 +64,18 @@ class TrialPage:
         return self.objective.metric if self.objective.metric in known else "train/loss"
 
 
-def read_trial_page(directory: RunDirectory, given: str) -> TrialPage:
+def read_trial_page(directory: RunDirectory, trial_id: str) -> TrialPage:
     """Read what there is of a trial; takes no lock.
 
     Args:
         directory: The sweep's.
-        given: The trial's id, or the start of it.
+        trial_id: From `lookup.find_trial`.
 
     Raises:
-        UsageError: There is no such trial.
         StorageError: The ledger is damaged.
     """
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trial = find_trial(ledger.trials(), given, directory.shown())
+        trial = ledger.trial(trial_id)
         rows = ledger.rows(trial.id)
         events = [event for event in ledger.events() if event.trial_id == trial.id]
         objective = Objective(**ledger.sweep()["objective"])

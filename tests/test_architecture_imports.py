@@ -14,19 +14,22 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table", "fork", "replay", "trial_page", "doctor", "schema"},
-    {"plan", "verify"},
+    {"plan_table", "why_table", "schema", "trial_page", "replay"},
+    {"preview", "why", "fork", "doctor"},
+    {"sweep", "forecast"},
+    {"plan", "reuse", "calibration", "verify"},
+    {"trial"},
     {"request"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch", "revision"},
     {"space_table"},
-    {"compose", "cohort", "referee", "objective", "events", "status", "tier_question"},
+    {"compose", "cohort", "referee", "objective", "events", "status", "tier_question", "lookup"},
     {"names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings"},
+    | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "placeholders", "lookup", "sparkline", "preflight", "starter"},
+    {"interval", "placeholders", "sparkline", "preflight", "starter"},
     {"errors"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
@@ -39,6 +42,7 @@ ONLY_IMPORTER = {
     "typer": {"orchestrator.cli"},
     "tabulate": {
         "orchestrator.plan_table",
+        "orchestrator.why_table",
         "orchestrator.trial_page",
         "orchestrator.status",
         "orchestrator.leaderboard",

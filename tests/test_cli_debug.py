@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import Exit, UsageError
+from orchestrator.errors import Exit
 from orchestrator.executors import Execution
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger
-from orchestrator.lookup import find_trial
 from orchestrator.plan import make_plan
 from orchestrator.request import Request
 from orchestrator.sweep import run
@@ -149,7 +147,7 @@ def test_a_replay_with_another_setting_is_another_trial(
     [
         (["debug", "tiny", "zzz"], "no trial 'zzz'"),
         (["debug", "tiny", ""], "no trial ''"),
-        (["show", "tiny", "zzz"], "hint: its trials are "),
+        (["show", "tiny", "zzz"], "hint: arbiter status runs/tiny lists trials"),
         (["show", "tiyn", "zzz"], "did you mean tiny?"),
         (["show", "a", "b", "c"], "expected arbiter show [RUN] TRIAL"),
         (["debug", "a", "b", "c"], "expected arbiter debug [RUN] TRIAL"),
@@ -164,14 +162,6 @@ def test_what_does_not_exist_is_told(
     program: Program, swept: RunDirectory, arguments: list[str], told: str
 ) -> None:
     assert told in program.refuses(*arguments, code=Exit.USAGE)
-
-
-def test_an_id_is_as_much_of_it_as_is_unique() -> None:
-    trials = [SimpleNamespace(id=name) for name in ("ab1", "ab2", "c33")]
-    assert find_trial(trials, "c", "here") is trials[2]
-    assert find_trial(trials, "ab2", "here") is trials[1]
-    with pytest.raises(UsageError, match="here: 'ab' begins the ids of 2 trials: ab1, ab2"):
-        find_trial(trials, "ab", "here")
 
 
 def test_a_trial_is_shown(program: Program, swept: RunDirectory) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,9 +58,7 @@ class Terminal:
 
 
 @pytest.fixture
-def arbiter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[int, str]]]:
+def arbiter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Run the program at a terminal on which an answer was typed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ARBITER_RUNS", str(tmp_path / "runs"))
@@ -87,8 +85,8 @@ def arbiter(
         os.close(master)
         return int(str(ended.value.code)), said
 
-    yield at_terminal
-    monkeypatch.setattr(console, "_quiet", False)
+    monkeypatch.setattr(console, "_quiet", False)  # and so it is again afterwards
+    return at_terminal
 
 
 def tier_of_the_run(folder: Path) -> str:

@@ -15,9 +15,10 @@ from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
     from orchestrator.hardware import Hardware
-    from orchestrator.plan import Trial
+    from orchestrator.layout import RunDirectory
     from orchestrator.replay import Narrator
     from orchestrator.request import Request
+    from orchestrator.trial import Trial
     from trainer.config import RunConfig
     from trainer.reporting import FitResult
 
@@ -85,15 +86,14 @@ def show(
     ] = "table",
 ) -> int:
     """Print everything about one trial of a sweep, also while it runs."""
-    from orchestrator.layout import find_run
     from orchestrator.trial_page import FORMATS, read_trial_page, render_trial
 
     check_choice("format", output, FORMATS)
     if len(words) > 2:
         message = f"got {' '.join(words)}, expected arbiter show [RUN] TRIAL"
         raise UsageError(Problem(message, "command line"))
-    directory = find_run(words[0] if len(words) == 2 else None)
-    page = read_trial_page(directory, words[-1])
+    directory, trial_id = _found(words)
+    page = read_trial_page(directory, trial_id)
     console.out(render_trial(page, output))
     console.say(f"next: arbiter debug {directory.shown()} {page.trial.id} replays it here")
     return Exit.OK
@@ -121,7 +121,7 @@ def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: b
 
 
 def _chosen(trials: tuple[Trial, ...], which: str | None) -> Trial:
-    from orchestrator.lookup import find_trial
+    from orchestrator.lookup import find_id
 
     if which is None:
         return trials[0]
@@ -130,20 +130,29 @@ def _chosen(trials: tuple[Trial, ...], which: str | None) -> Trial:
             return trials[int(which) - 1]
         message = f"got {which}, expected a number from 1 to {len(trials)}, or an id"
         raise UsageError(Problem(message, "--trial", "arbiter plan --strategy … lists them"))
-    return find_trial(trials, which, "--trial")
+    by_id = {trial.id: trial for trial in trials}
+    return by_id[find_id(by_id, which, "--trial", "arbiter plan --strategy … lists them")]
+
+
+def _found(names: list[str]) -> tuple[RunDirectory, str]:
+    """Return the run and the id of `[RUN] TRIAL`; the newest run that has it where none is named."""
+    from orchestrator.layout import find_run, runs_root
+    from orchestrator.lookup import find_trial
+
+    run = find_run(names[0]) if len(names) == 2 else None
+    return find_trial(names[-1], runs_root(), run)
 
 
 def _replay(names: list[str], settings: list[str], gpus: int | None, pdb: bool) -> int:
     from orchestrator.hardware import detect
-    from orchestrator.layout import find_run
     from orchestrator.replay import Comparison, Narrator, other_circumstances, recorded
     from orchestrator.revision import changes, deciding_changes, described, read_revision
     from trainer.config import RunConfig
 
     hardware = detect().limited_to(gpus)
     revision = read_revision(settings, hardware)
-    directory = find_run(names[0] if len(names) == 2 else None)
-    trial, rows = recorded(directory, names[-1])
+    directory, trial_id = _found(names)
+    trial, rows = recorded(directory, trial_id)
     before = RunConfig.model_validate(trial.config)
     config = revision.over(before)
     for note in [*revision.notes, *described([changes(before, config)])]:

@@ -81,6 +81,19 @@ Address = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even if the same sweep exists.")]
+Reuse = Annotated[
+    str | None,
+    typer.Option(
+        "--reuse",
+        metavar="RUN",
+        help="Take trials over that finished in RUN, or with `auto` in any run.",
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse duplicate trials, and checkpoints that will not fit."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print data and errors only.")]
 Overrides = Annotated[
     list[str] | None,
@@ -112,7 +125,7 @@ TrialAndChanges = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[[RUN] TRIAL] [KEY=VALUE]...",
-        help="A trial of a sweep (its id or the start of it; of the newest run), and settings.",
+        help="A trial of a sweep (its id or the start of it; of the newest run that has it), and settings.",
         show_default=False,
         autocompletion=complete.replay,
     ),
@@ -121,7 +134,7 @@ RunAndTrial = Annotated[
     list[str],
     typer.Argument(
         metavar="[RUN] TRIAL",
-        help="Run (default: the newest) and trial: its id or the start of it.",
+        help="Run (default: the newest that has it) and trial: its id or the start of it.",
         autocompletion=complete.run_and_trial,
     ),
 ]

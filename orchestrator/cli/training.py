@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.layout import RunDirectory
     from orchestrator.plan import Plan
     from orchestrator.request import Request
+    from orchestrator.reuse import Earlier
     from orchestrator.sweep import Outcome
 
 
@@ -44,6 +47,8 @@ def sweep(
     dashboard: options.Dashboard = False,
     address: options.Address = None,
     name: options.Name = None,
+    reuse: options.Reuse = None,
+    strict: options.Strict = False,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -67,7 +72,7 @@ def sweep(
         name=name,
     )
     execution = Execution(executor, cohort, dashboard, address)
-    return _start(request, gpus, execution, fresh, quiet)
+    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -156,7 +161,8 @@ def resume(
         check_writable(runs_root())
         plan = forked(directory, revision)
         place = sweeps.place(plan, runs_root(), fresh=False)
-        return _run(plan, place, hardware, execution, forked_from=directory.path.name)
+        name = directory.path.name
+        return _run(plan, place, hardware, execution, plan.notes, forked_from=name)
     for note in revision.notes:
         console.say(f"note: {note}")
     gc.enable()
@@ -165,12 +171,20 @@ def resume(
 
 
 def _start(
-    request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
+    request: Request,
+    gpus: int | None,
+    execution: Execution,
+    fresh: bool,
+    quiet: bool,
+    *,
+    reuse: str | None = None,
+    strict: bool = False,
 ) -> int:
     from orchestrator import sweep as sweeps
     from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_writable, runs_root
     from orchestrator.plan import make_plan
+    from orchestrator.preview import preview
 
     if quiet:
         console.be_quiet()
@@ -178,7 +192,12 @@ def _start(
     check_writable(runs_root())
     hardware = find_hardware(execution, gpus)
     made = make_plan(request, hardware)
-    return _run(made, sweeps.place(made, runs_root(), fresh), hardware, execution)
+    directory = sweeps.place(made, runs_root(), fresh)
+    with directory.locked() if directory.path.exists() else contextlib.nullcontext():
+        ahead = preview(made, hardware, directory, execution, reuse=reuse)
+    if strict:
+        ahead.refuse_faults()
+    return _run(made, directory, hardware, execution, ahead.notes, reused=ahead.reused)
 
 
 def _run(
@@ -186,11 +205,14 @@ def _run(
     directory: RunDirectory,
     hardware: Hardware,
     execution: Execution,
+    notes: Sequence[str],
+    *,
+    reused: Mapping[str, Earlier] | None = None,
     forked_from: str | None = None,
 ) -> int:
     from orchestrator import sweep as sweeps
 
-    for note in plan.notes:
+    for note in notes:
         console.say(f"note: {note}")
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     gc.enable()
@@ -201,6 +223,7 @@ def _run(
         execution,
         command=sys.argv[1:],
         notify=console.say,
+        reused=reused,
         forked_from=forked_from,
     )
     return _close(outcome)
