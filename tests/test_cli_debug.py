@@ -153,6 +153,7 @@ def test_a_replay_with_another_setting_is_another_trial(
         (["debug", "a", "b", "c"], "expected arbiter debug [RUN] TRIAL"),
         (["show", "tiny", "x", "--format", "xml"], "one of table, json"),
         (["debug", "tiny", "x", "--strategy", "grid"], "got tiny x and --strategy"),
+        (["debug", "grid"], "hint: arbiter debug --strategy grid"),
         (["debug", "--trial", "2"], "a single run has one trial"),
         (["debug", "tiny", "x", "tier=cup"], "no tier 'cup' - did you mean cpu?"),
     ],

@@ -73,6 +73,9 @@ def debug(
         message = f"got {' '.join(names)} and {', '.join(given)}, expected one of them"
         hint = f"{RUN_AND_TRIAL} replays a trial; --strategy NAME takes one of a template"
         raise UsageError(Problem(message, "command line", hint))
+    if len(names) == 1 and names[0] in complete.templates(names[0]):
+        message = f"got {names[0]}, which is a template, expected {RUN_AND_TRIAL}"
+        raise UsageError(Problem(message, "command line", f"arbiter debug --strategy {names[0]}"))
     return _replay(names, [*settings, *([f"tier={tier}"] if tier else [])], gpus, pdb)
 
 
@@ -107,8 +110,7 @@ def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: b
     plan, hardware = plan_of(request, gpus)
     chosen = _chosen(plan.trials, which)
     for note in plan.notes:
-        if "trials are planned" not in note:
-            console.say(f"note: {note}")
+        console.say(f"note: {note}")
     changed = " ".join(f"{key}={value}" for key, value in chosen.changed.items())
     console.say(f"trial {chosen.id} {changed} {_size(chosen.config)}".replace("  ", " "))
     narrator = Narrator(chosen.config.training.steps, console.out)
