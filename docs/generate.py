@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from orchestrator.compose import VARIANTS
+from orchestrator.settings import VARIANTS
 from trainer.config import RunConfig
 from trainer.identity import LABELS
 

@@ -8,8 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from orchestrator.axis import Axis
-from orchestrator.compose import VARIANTS, Composition, Layer, default_of
+from orchestrator.compose import Composition, Layer
 from orchestrator.errors import Problem, UsageError
+from orchestrator.settings import VARIANTS, default_of
 from orchestrator.space import Point, Space
 from orchestrator.strategy import Strategy
 

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
+COMMAND_LINE = "command line"
+"""The place of what was typed."""
+
 
 class Exit(IntEnum):
     """What the exit status says."""

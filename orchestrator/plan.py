@@ -12,14 +12,13 @@ from pydantic import ValidationError
 
 from orchestrator.axis import Axis
 from orchestrator.compose import (
-    COMMAND_LINE,
     Composition,
     Layer,
     fill,
     named,
 )
 from orchestrator.draw import Draw
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, nearest
 from orchestrator.hardware import Hardware
 from orchestrator.objective import Objective
 from orchestrator.placeholders import names_in

@@ -11,18 +11,15 @@ from pydantic import BaseModel
 
 from orchestrator.axis import Axis
 from orchestrator.compose import (
-    COMMAND_LINE,
     Composition,
     Layer,
-    Overrides,
     check,
     check_fields,
-    check_options,
-    compose_groups,
-    read_override,
 )
-from orchestrator.errors import Problem, UsageError, gathering
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
+from orchestrator.groups import check_options, compose_groups
 from orchestrator.hardware import Hardware
+from orchestrator.overrides import Overrides, read_override
 from orchestrator.shared_files import find_template
 from orchestrator.space_table import full_key, make_axis
 from orchestrator.spellings import (

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from orchestrator.axis import Axis
-from orchestrator.compose import SECTIONS, setting_keys
 from orchestrator.constraint import Constraint, parse_constraint
 from orchestrator.errors import Problem, UsageError, gathering, nearest
 from orchestrator.interval import Interval
+from orchestrator.settings import SECTIONS, setting_keys
 from orchestrator.space import space_of
 from orchestrator.spellings import respell_axis
 from orchestrator.toml_file import flatten

@@ -9,11 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.axis import Axis
-from orchestrator.compose import SECTIONS, Layer, explain, named, setting_keys
+from orchestrator.compose import Layer, named
 from orchestrator.constraint import Constraint
 from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.explain import explain
 from orchestrator.objective import Objective
 from orchestrator.placeholders import is_whole, names_in
+from orchestrator.settings import SECTIONS, setting_keys
 from orchestrator.space_table import (
     SpaceTable,
     axis_entries,

@@ -19,8 +19,11 @@ LAYERS = (
     {"request"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
-    {"space_table"},
+    {"space_table", "overrides"},
+    {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
+    {"explain"},
+    {"settings"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},
@@ -32,8 +35,8 @@ LAYERS = (
 
 ONLY_IMPORTER = {
     "ray": {"orchestrator.executors.ray_tune"},
-    "hydra": {"orchestrator.compose"},
-    "omegaconf": {"orchestrator.compose"},
+    "hydra": {"orchestrator.groups", "orchestrator.overrides"},
+    "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},
     "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
     "sqlite3": {"orchestrator.ledger"},

@@ -12,11 +12,11 @@ from orchestrator.compose import (
     Layer,
     check,
     check_fields,
-    compose_groups,
-    parse_overrides,
 )
 from orchestrator.errors import UsageError
+from orchestrator.groups import compose_groups
 from orchestrator.hardware import Hardware
+from orchestrator.overrides import parse_overrides
 from orchestrator.plan import make_plan, sources_of
 from orchestrator.request import Request
 
