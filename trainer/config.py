@@ -12,6 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+FFN_RATIO = 4
+"""Inner width / dim where `model.ffn_dim` is not given."""
+CORPUS_SEQ_LEN = 256
+"""Tokens a sequence where `training.seq_len` is not given."""
+BYTES = 256
+"""Symbols of the byte tokenizer where `model.vocab_size` is not given."""
+
 
 class Section(BaseModel):
     """Base of every section: closed, frozen, strict."""
@@ -67,7 +74,7 @@ class DecoderConfig(Section):
     @property
     def inner_dim(self) -> int:
         """Width inside the feed-forward block."""
-        return self.ffn_dim if self.ffn_dim is not None else 4 * self.dim
+        return self.ffn_dim if self.ffn_dim is not None else FFN_RATIO * self.dim
 
 
 class QuadraticMLPConfig(Section):
@@ -284,4 +291,4 @@ class RunConfig(Section):
         """Tokens one training sequence holds: the inputs, without the shifted target."""
         if self.data.task == "modular":
             return 3
-        return self.training.seq_len if self.training.seq_len is not None else 256
+        return self.training.seq_len if self.training.seq_len is not None else CORPUS_SEQ_LEN
