@@ -22,6 +22,7 @@ LISTS = ("choice", "values")
 WORDS = (*RANGES, *LISTS, "step", "points", "log", "when")
 """The keys of an axis's table."""
 
+SEED = "training.seed"
 FORMS = "[1, 2], { uniform = [0.0, 1.0] }, { log_uniform = [1e-5, 1e-3] }, { integer = [2, 12] }"
 MOST_POINTS = 10_000
 LARGEST, LARGEST_INTEGER = 1e300, 10**15
@@ -128,6 +129,9 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
     """
     name, values, _ = respell_axis(key, values, place)
     full = full_key(name, place)
+    if full == SEED:
+        message = "the seed is no axis: it is the unit of evidence"
+        raise UsageError(Problem(message, place, "seeds = 3 in [space], or --seeds 3"))
     if not _decides(full):
         message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
         hint = f"one value for all trials: {full}=… on the command line"

@@ -16,13 +16,7 @@ from orchestrator.explain import explain
 from orchestrator.objective import Objective
 from orchestrator.placeholders import is_whole, names_in
 from orchestrator.settings import SECTIONS, setting_keys
-from orchestrator.space_table import (
-    SpaceTable,
-    axis_entries,
-    make_axis,
-    parse_seeds,
-    read_space,
-)
+from orchestrator.space_table import SpaceTable, axis_entries, make_axis, parse_seeds, read_space
 from orchestrator.spellings import OLDER_SECTIONS, respell, respell_axis
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
 

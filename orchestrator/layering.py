@@ -1,0 +1,163 @@
+"""Put the layers of a request over each other: groups, base config, template, command line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from orchestrator.compose import Composition, Layer, check
+from orchestrator.errors import Problem, UsageError, gathering
+from orchestrator.groups import compose_groups
+from orchestrator.hardware import Hardware
+from orchestrator.request import Reading
+from orchestrator.spellings import ATTENTION, MICRO_BATCH, attention, micro_batch
+from orchestrator.toml_file import flatten
+from trainer.config import TierConfig, TrainingConfig
+
+BATCH = "training.batch_size"
+Deferred = Mapping[str, tuple[str, Any, str]]
+
+
+def put_together(
+    reading: Reading,
+    hardware: Hardware,
+    groups: Mapping[str, str],
+    explicit: Collection[str],
+) -> None:
+    """Put the groups, the base config and the template over each other."""
+    group_layer, group_scale = compose_groups(groups, explicit)
+    reading.scale = reading.request.scale or group_scale
+    composition = files_of(reading, Composition({}).over(group_layer))
+    own: dict[str, tuple[Any, str]] = {}
+    if "tier" in explicit:  # a person's word now, against a file's from before
+        own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
+    composition = composition.over(Layer(own))
+    known = composition.over(Layer(reading.typed))
+    older = _older(reading)
+    for key in sorted({*older} & {*own}):
+        name, _, place = older.pop(key)
+        composition.notes.append(f"tier={groups['tier']} sets {key} {own[key][0]}; {place} {name}")
+    composition = composition.over(_settled(older, reading, known))
+    given = {k for k, (_, place) in group_layer.settings.items() if place.split("/")[1] in explicit}
+    composition = composition.over(_filled(reading, composition, given))
+    last = _settled(reading.deferred, reading, known)
+    reading.typed |= last.settings
+    composition.notes[:0] = [*reading.notes, *last.notes]
+    for key, (value, place) in group_layer.settings.items():
+        after, source = composition.settings.get(key, (value, place))
+        group = place.split("/")[1]
+        if group in explicit and group != "tier" and after != value:
+            composition.notes.append(
+                f"{group}={groups[group]} sets {key} {value}; {source} {after}"
+            )
+    if "tier" not in explicit and composition.settings["tier.name"][0] == groups["tier"]:
+        device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
+        composition.notes.append(f"tier {groups['tier']}: {device}")
+    reading.composition = composition
+
+
+def _filled(reading: Reading, composition: Composition, given: Collection[str]) -> Layer:
+    """Return a value for each placeholder that only an axis fills; the trials have their own.
+
+    Args:
+        reading: What was asked for.
+        composition: Its files and groups.
+        given: Settings of the groups that a person chose. A default fills no placeholder.
+
+    Raises:
+        UsageError: There are placeholders that nobody fills.
+    """
+    layers = [reading.base, *([reading.template.layer] if reading.template else [])]
+    axes = {axis.key: axis for axis in reading.axes}
+    axes |= {axis.key: axis for axis in reading.listed}
+    known = {*given, *reading.typed, *axes, *(key for layer in layers for key in layer.settings)}
+    if reading.template is not None and reading.scale in reading.template.scales:
+        small = reading.template.scales[reading.scale]
+        known |= {*small.settings, *small.space}
+    problems = []
+    for layer in layers:
+        for key, (name, place) in layer.blanks.items():
+            if key not in known:
+                message = f"placeholder {{{{{name}}}}} is not filled: {key} has no value"
+                hint = f"{key}=VALUE on the command line"
+                if reading.template is not None:
+                    hint += f", or {key.rpartition('.')[2]} = [VALUE, …] in [space]"
+                problems.append(Problem(message, place, hint))
+    if problems:
+        raise UsageError(*problems)
+    return Layer(
+        {
+            key: (axes[key].values[0], axes[key].source)
+            for layer in layers
+            for key in layer.blanks
+            if key in axes and key not in composition.settings
+        }
+    )
+
+
+def _older(reading: Reading) -> dict[str, tuple[str, Any, str]]:
+    """Return the deferred settings of the files that nothing said later replaces."""
+    later = {*reading.typed, *reading.deferred}
+    deferred = dict(reading.base.deferred)
+    if reading.template is not None:
+        for key in reading.template.layer.settings:
+            deferred.pop(key, None)
+        deferred |= reading.template.layer.deferred
+    return {key: given for key, given in deferred.items() if key not in later}
+
+
+def _settled(deferred: Deferred, reading: Reading, known: Composition) -> Layer:
+    """Return what older settings mean, now that the batch and the device are known.
+
+    Raises:
+        UsageError: A batch cannot be split into so many parts.
+    """
+    settings: dict[str, tuple[Any, str]] = {}
+    notes: list[str] = []
+    with gathering() as gather:
+        for ours, given in deferred.items():
+            with gather.step():
+                value: Any
+                if ours == MICRO_BATCH:
+                    axes = [*reading.axes, *reading.listed]
+                    tried = [
+                        list(a.values)
+                        for a in axes
+                        if a.key == BATCH and a.key not in reading.typed
+                    ]
+                    batch = tried[-1] if tried else _value(known, BATCH, TrainingConfig)
+                    value = micro_batch(given, batch)
+                else:
+                    assert ours == ATTENTION, ours
+                    value = attention(given, _value(known, "tier.device", TierConfig))
+                key, before, place = given
+                settings[ours] = (value, place)
+                why = ": the device is a CPU" if value == "auto" else ""
+                given_as = f"{place}: {key} = {str(before).lower()}"
+                notes.append(f"{given_as} is read as {ours} = {value}{why}")
+    return Layer(settings, notes=tuple(notes))
+
+
+def _value(known: Composition, key: str, section: type[BaseModel]) -> Any:
+    """Return a setting, or its default."""
+    default = section.model_fields[key.partition(".")[2]].default
+    return known.settings.get(key, (default, ""))[0]
+
+
+def files_of(reading: Reading, under: Composition | None = None) -> Composition:
+    composition = (under or Composition({})).over(reading.base)
+    return composition.over(reading.template.layer) if reading.template else composition
+
+
+def full_size(reading: Reading) -> dict[str, Any]:
+    """Return every setting as it is without a scale and, if it is whole so, the command line."""
+    try:
+        config = check(reading.composition.settings)
+    except UsageError:  # the command line may give what the files lack
+        config = check(reading.composition.over(Layer(reading.typed)).settings)
+    settings = flatten(config.model_dump())
+    if config.data.task == "corpus":
+        settings["training.seq_len"] = config.seq_len  # also where it is the task's own
+    return settings

@@ -1,0 +1,104 @@
+"""Read all that a request names, and refuse at once all that is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.axis import Axis
+from orchestrator.compose import Layer, check_fields
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
+from orchestrator.groups import check_options
+from orchestrator.hardware import Hardware
+from orchestrator.layering import files_of, put_together
+from orchestrator.overrides import read_override
+from orchestrator.request import Reading, Request
+from orchestrator.shared_files import find_template
+from orchestrator.space_check import check_space
+from orchestrator.space_table import SEED, full_key, make_axis
+from orchestrator.spellings import respell, respell_axis
+from orchestrator.template import read_base_config, read_template
+
+AUTO = ("tier", "auto")
+
+
+def read_request(request: Request, hardware: Hardware) -> Reading:
+    """Read all that a request names, and check each setting for itself.
+
+    Raises:
+        UsageError: All that is wrong, at once.
+    """
+    reading = Reading(request)
+    with gathering() as gather:
+        with gather.step():
+            if request.base_config is not None:
+                reading.base = read_base_config(request.base_config)
+        with gather.step():
+            if request.strategy is not None:
+                reading.template = read_template(find_template(request.strategy))
+        files_are_read = not gather.problems
+        for argument in request.overrides:
+            with gather.step():
+                read_override(argument, reading.overrides)
+        given = {key: (value, COMMAND_LINE) for key, value in reading.overrides.settings.items()}
+        read = respell(given)
+        gather.problems += read.problems
+        reading.deferred, reading.notes = read.deferred, read.notes
+        for key, typed in read.settings.items():
+            with gather.step():
+                reading.typed[_once(key, reading)] = typed
+        for key, values in reading.overrides.axes.items():
+            with gather.step():
+                name, meant, notes = respell_axis(key, values, COMMAND_LINE)
+                reading.notes += notes
+                axis = make_axis(_once(name, reading), meant, COMMAND_LINE)
+                _check_axis(request, axis, values)
+                reading.listed.append(axis)
+        groups = dict(reading.overrides.groups)
+        with gather.step():
+            if request.tier is not None and "tier" in groups:
+                message = f"got --tier {request.tier} and tier={groups['tier']}"
+                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+        if request.tier is not None:
+            groups["tier"] = request.tier
+        explicit = {group for group, option in groups.items() if (group, option) != AUTO}
+        if groups.get("tier", "auto") == "auto":
+            groups["tier"] = hardware.best_tier()
+        with gather.step():
+            check_options(groups)
+        with gather.step():
+            if request.seeds is not None and SEED in reading.typed:
+                message = f"got --seeds {request.seeds} and {SEED}={reading.typed[SEED][0]}"
+                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+        with gather.step():  # before Hydra is loaded; a scale may still make it smaller
+            if files_are_read and request.scale is None and "trainer" not in explicit:
+                space, seeds = reading.space(reading.axes), reading.seeds() or (None,)
+                check_space(space, len(seeds), reading.most, reading.method, reading.space_place)
+        if files_are_read and not explicit & {"model", "task"}:  # these say which keys there are
+            with gather.step():
+                check_fields(files_of(reading).over(Layer(reading.typed)).settings)
+    put_together(reading, hardware, groups, explicit)
+    check_fields(reading.composition.over(Layer(reading.typed)).settings)
+    return reading
+
+
+def _once(key: str, reading: Reading) -> str:
+    full = full_key(key, COMMAND_LINE)
+    if full in reading.typed or full in [axis.key for axis in reading.listed]:
+        raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
+    return full
+
+
+def _check_axis(request: Request, axis: Axis, given: Any) -> None:
+    if request.strategy is not None:
+        return
+    if isinstance(given, list):
+        got, typed = f"{len(given)} values", ",".join(map(str, given))
+    else:
+        got, typed = "a range", "…"
+    raise UsageError(
+        Problem(
+            f"{axis.key}: got {got}, a single run takes one",
+            axis.source,
+            f"arbiter sweep --strategy TEMPLATE {axis.key}={typed}",
+        )
+    )
