@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from orchestrator.errors import Problem, UsageError
 from orchestrator.explain import problems_of
 from orchestrator.placeholders import filled, names_in
-from orchestrator.settings import VARIANTS, setting_keys
+from orchestrator.settings import VARIANTS, has_kind, setting_keys
 from orchestrator.spellings import canonical
 from orchestrator.toml_file import nest
 from trainer.config import RunConfig
@@ -47,10 +47,12 @@ class Composition:
     Args:
         settings: Dotted key to (value, source).
         notes: What a person should know about how they came together.
+        options: Chosen option by Hydra group.
     """
 
     settings: dict[str, tuple[Any, str]]
     notes: list[str] = field(default_factory=list)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def config(self, point: Mapping[str, tuple[Any, str]]) -> RunConfig:
         """Return the checked run config at a point of the space.
@@ -61,7 +63,7 @@ class Composition:
         if not point.keys() & VARIANTS.keys() and not self._has_placeholders:
             with contextlib.suppress(ValidationError, UsageError, TypeError):
                 return RunConfig.model_validate(self._tree_at(point))
-        return check(self.over(Layer(point)).settings)  # says what is wrong, with its place
+        return check(self.at(point).settings)  # says what is wrong, with its place
 
     @cached_property
     def _has_placeholders(self) -> bool:
@@ -101,7 +103,23 @@ class Composition:
                 )
                 for name in dropped:
                     del settings[name]
-        return Composition(settings | dict(layer.settings), notes)
+        return replace(self, settings=settings | dict(layer.settings), notes=notes)
+
+    def at(self, point: Mapping[str, tuple[Any, str]]) -> Composition:
+        """Return this composition with the settings of a point on top.
+
+        Another kind of a section keeps what both kinds have: it was said of this sweep. What only
+        other kinds have is left out, and noted.
+        """
+        settings, notes = dict(self.settings), []
+        for key in VARIANTS.keys() & point.keys():
+            section, kind = key.partition(".")[0] + ".", point[key][0]
+            idle = [k for k in settings if k.startswith(section) and not has_kind(key, kind, k)]
+            if idle:
+                notes.append(f'{key} = "{kind}" has no {", ".join(idle)}')
+            for name in idle:
+                del settings[name]
+        return replace(self, settings=settings | dict(point), notes=notes)
 
 
 def check(settings: Mapping[str, tuple[Any, str]]) -> RunConfig:

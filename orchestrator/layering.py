@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import Problem, UsageError, gathering
+from orchestrator.group_axis import with_options
 from orchestrator.groups import compose_groups
 from orchestrator.hardware import Hardware
 from orchestrator.request import Reading
@@ -27,9 +28,13 @@ def put_together(
     explicit: Collection[str],
 ) -> None:
     """Put the groups, the base config and the template over each other."""
-    group_layer, group_scale = compose_groups(groups, explicit)
-    reading.scale = reading.request.scale or group_scale
-    composition = files_of(reading, Composition({}).over(group_layer))
+    chosen = compose_groups(groups, explicit)
+    group_layer = chosen.layer
+    reading.scale = reading.request.scale or chosen.scale
+    tried = [with_options(axis, reading.typed) for axis in reading.axes]
+    reading.axes = tuple(axis for axis, _ in tried)
+    reading.notes += [note for _, notes in tried for note in notes]
+    composition = files_of(reading, Composition({}, options=chosen.options).over(group_layer))
     own: dict[str, tuple[Any, str]] = {}
     if "tier" in explicit:  # a person's word now, against a file's from before
         own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
@@ -70,8 +75,12 @@ def _filled(reading: Reading, composition: Composition, given: Collection[str]) 
         UsageError: There are placeholders that nobody fills.
     """
     layers = [reading.base, *([reading.template.layer] if reading.template else [])]
-    axes = {axis.key: axis for axis in reading.axes}
-    axes |= {axis.key: axis for axis in reading.listed}
+    axes = {
+        key: axis
+        for axis in (*reading.axes, *reading.listed)
+        for key in axis.keys
+        if all(key in axis.settings(value) for value in axis.values[:1_000])
+    }
     known = {*given, *reading.typed, *axes, *(key for layer in layers for key in layer.settings)}
     if reading.template is not None and reading.scale in reading.template.scales:
         small = reading.template.scales[reading.scale]
@@ -89,7 +98,7 @@ def _filled(reading: Reading, composition: Composition, given: Collection[str]) 
         raise UsageError(*problems)
     return Layer(
         {
-            key: (axes[key].values[0], axes[key].source)
+            key: (axes[key].values_of(key)[0], axes[key].source)
             for layer in layers
             for key in layer.blanks
             if key in axes and key not in composition.settings
@@ -123,9 +132,9 @@ def _settled(deferred: Deferred, reading: Reading, known: Composition) -> Layer:
                 if ours == MICRO_BATCH:
                     axes = [*reading.axes, *reading.listed]
                     tried = [
-                        list(a.values)
+                        list(a.values_of(BATCH))
                         for a in axes
-                        if a.key == BATCH and a.key not in reading.typed
+                        if BATCH in a.keys and BATCH not in reading.typed
                     ]
                     batch = tried[-1] if tried else _value(known, BATCH, TrainingConfig)
                     value = micro_batch(given, batch)

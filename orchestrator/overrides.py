@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -13,18 +15,47 @@ from orchestrator.groups import GROUPS
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """`glob([a*,b*],exclude=c*)`: the names that match, in their own order.
+
+    Args:
+        include: A name matches one of these.
+        exclude: And none of these.
+    """
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as it is typed."""
+        ways = [f"[{','.join(part)}]" if len(part) > 1 else part[0] for part in (self.include,)]
+        if self.exclude:
+            ways.append(f"exclude=[{','.join(self.exclude)}]")
+        return f"glob({','.join(ways)})"
+
+    def matching(self, names: Iterable[str]) -> list[str]:
+        """Return the names that it means."""
+
+        def found(name: str, patterns: tuple[str, ...]) -> bool:
+            return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+        return [n for n in names if found(n, self.include) and not found(n, self.exclude)]
+
+
+@dataclass(frozen=True)
 class Overrides:
     """Positional arguments of a command, parsed.
 
     Args:
         groups: `group=option`, by group.
         settings: `a.b=1`, by key.
-        axes: `a.b=1,2`: the listed values, or the table of a range as in `[space]`, by key.
+        axes: `a.b=1,2`: the listed values, the table of a range as in `[space]`, or a pattern, by
+            key; of a group the names of its options.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    axes: dict[str, list[Any] | dict[str, Any]] = field(default_factory=dict)
+    axes: dict[str, list[Any] | dict[str, Any] | Pattern] = field(default_factory=dict)
 
 
 def parse_overrides(arguments: Sequence[str]) -> Overrides:
@@ -61,30 +92,38 @@ def read_override(argument: str, into: Overrides) -> None:
         if "=" not in argument:
             raise refuse(f"got {argument!r}, expected key=value", "training.steps=100") from error
         reason = str(error).splitlines()[0]
-        hint = "put a value with spaces or signs in it in quotes: 'key=\"a b\"'"
-        raise refuse(f"cannot read {argument!r}: {reason}", hint) from error
+        raise refuse(f"cannot read {argument!r}: {reason}", _quoting(argument)) from error
     key = override.key_or_group
     if override.type is not OverrideType.CHANGE:
         raise refuse(
             f"{argument!r}: settings are neither added nor deleted, every one exists",
             f"{key}=VALUE changes it; leave it out to keep it as it is",
         )
+    if override.package is not None:
+        message = f"{argument!r}: got the package {override.package}, every option has its place"
+        raise refuse(message, f"{key}=NAME")
     if key in (*into.groups, *into.settings, *into.axes):
         raise refuse(f"{argument!r}: {key} is given twice", "give each setting once")
-    if key in GROUPS:
-        if isinstance(value, Sweep | Glob):
-            raise refuse(f"{argument!r}: a group takes one option", f"{key}=NAME")
-        into.groups[key] = str(_plain(value))
-    elif isinstance(value, Glob):
-        message = f"{argument!r}: a setting has no options to choose from by pattern"
-        raise refuse(message, f"{key}=1,2,3")
+    if isinstance(value, Glob):
+        into.axes[key] = Pattern(tuple(value.include), tuple(value.exclude))
     elif isinstance(value, Sweep):
         try:
             into.axes[key] = _swept(value)
         except ValueError as error:
             raise refuse(f"{argument!r}: {error}", f"{key}={SWEEPS}") from error
+    elif key in GROUPS:
+        into.groups[key] = "null" if value is None else str(_plain(value))
     else:
         into.settings[key] = _plain(value)
+
+
+def _quoting(argument: str) -> str:
+    """Say how an argument that cannot be read is typed."""
+    if re.match(r"[\w.]+\s*=\s", argument) or re.match(r"[\w.]+\s+=", argument):
+        return "no spaces beside the sign: key=value"
+    if "glob(" in argument:
+        return "a pattern with brackets in quotes: key=glob('[!a]*'), or key=glob(*,exclude=a*)"
+    return "put a value with spaces or signs in it in quotes: 'key=\"a b\"'"
 
 
 SWEEPS = "1,2,3, or range(1,4), interval(0,1), int(interval(2,12)), tag(log,interval(1e-5,1e-3))"
@@ -96,7 +135,7 @@ def _swept(sweep: Any) -> list[Any] | dict[str, Any]:
     Raises:
         ValueError: It has a part that no search has a use for.
     """
-    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep, Sweep
 
     if getattr(sweep, "shuffle", False):
         raise ValueError("the search decides the order: --search random shuffles")
@@ -105,6 +144,8 @@ def _swept(sweep: Any) -> list[Any] | dict[str, Any]:
         tags = ", ".join(sorted(sweep.tags))
         raise ValueError(f"got tag {tags}, expected none, or log on an interval")
     if isinstance(sweep, ChoiceSweep):
+        if any(isinstance(value, Sweep) for value in sweep.list):
+            raise ValueError("a sweep inside of another one")
         return [_plain(value) for value in sweep.list]
     if isinstance(sweep, RangeSweep):
         return _stepped(sweep)

@@ -166,7 +166,13 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         objective=_objective(template, trials),
         duplicates=duplicates,
         data_hashes=tuple(sorted({data for data, _ in facts.values()})),
-        sources={key: source for key, (_, source) in composition.settings.items()}
+        sources={
+            key: source
+            for key, (_, source) in {
+                **composition.settings,
+                **draw.settings(trials[0].changed),
+            }.items()
+        }
         | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
@@ -187,7 +193,7 @@ def _name(template: Template | None, composition: Composition, axes: Sequence[Ax
         return "train"
     place = template.file.place("name")
     for name in names_in(template.name):
-        if (key := named(name)[0]) in [axis.key for axis in axes]:
+        if (key := named(name)[0]) in [key for axis in axes for key in axis.keys]:
             message = f"name: got {{{{{name}}}}}, which is not one value: {key} is an axis"
             raise UsageError(Problem(message, place, "in [model], name names each trial"))
     return str(fill({**composition.settings, "name": (template.name, place)})["name"][0])
@@ -222,7 +228,6 @@ def _trials(
 ) -> tuple[list[Trial], int]:
     """Draw points until there are no more, or `most` trials are planned."""
     composition = draw.composition
-    sources = {axis.key: axis.source for axis in draw.space.axes}
     trials: dict[str, Trial] = {}
     problems: dict[str, Problem] = {}
     duplicates = 0
@@ -230,7 +235,7 @@ def _trials(
         for seed in seeds:
             if most is not None and len(trials) >= most:
                 break
-            values = {key: (value, sources[key]) for key, value in point.items()}
+            values = draw.settings(point)
             if seed is not None:
                 values[SEED] = (seed, "seeds")
             try:

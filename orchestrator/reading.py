@@ -7,11 +7,12 @@ from typing import Any
 from orchestrator.axis import Axis
 from orchestrator.compose import Layer, check_fields
 from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
-from orchestrator.groups import check_options
+from orchestrator.groups import GROUPS, check_options, options_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import files_of, put_together
-from orchestrator.overrides import read_override
+from orchestrator.overrides import SWEEPS, Pattern, read_override
 from orchestrator.request import Reading, Request
+from orchestrator.settings import words_of
 from orchestrator.shared_files import find_template
 from orchestrator.space_check import check_space
 from orchestrator.space_table import SEED, full_key, make_axis
@@ -50,7 +51,10 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
             with gather.step():
                 name, meant, notes = respell_axis(key, values, COMMAND_LINE)
                 reading.notes += notes
-                axis = make_axis(_once(name, reading), meant, COMMAND_LINE)
+                full = _once(name, reading)
+                if isinstance(meant, Pattern):
+                    meant = _matching(full, meant)
+                axis = make_axis(full, meant, COMMAND_LINE)
                 _check_axis(request, axis, values)
                 reading.listed.append(axis)
         groups = dict(reading.overrides.groups)
@@ -61,6 +65,8 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
         if request.tier is not None:
             groups["tier"] = request.tier
         explicit = {group for group, option in groups.items() if (group, option) != AUTO}
+        reading.axes = tuple(a for a in _axes(reading) if a.key not in explicit)
+        tried = {axis.key for axis in reading.axes}
         if groups.get("tier", "auto") == "auto":
             groups["tier"] = hardware.best_tier()
         with gather.step():
@@ -73,7 +79,10 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
             if files_are_read and request.scale is None and "trainer" not in explicit:
                 space, seeds = reading.space(reading.axes), reading.seeds() or (None,)
                 check_space(space, len(seeds), reading.most, reading.method, reading.space_place)
-        if files_are_read and not explicit & {"model", "task"}:  # these say which keys there are
+        if files_are_read and not (explicit | tried) & {
+            "model",
+            "task",
+        }:  # these say which keys there are
             with gather.step():
                 check_fields(files_of(reading).over(Layer(reading.typed)).settings)
     put_together(reading, hardware, groups, explicit)
@@ -86,6 +95,30 @@ def _once(key: str, reading: Reading) -> str:
     if full in reading.typed or full in [axis.key for axis in reading.listed]:
         raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
     return full
+
+
+def _axes(reading: Reading) -> list[Axis]:
+    """Return the axes that a scale applies to: the template's, and those over groups."""
+    groups = [axis for axis in reading.listed if axis.options is not None]
+    reading.listed = [axis for axis in reading.listed if axis.options is None]
+    return [*(reading.template.axes if reading.template else ()), *groups]
+
+
+def _matching(key: str, pattern: Pattern) -> list[Any]:
+    """Return the options of a group, or the values of a setting, that a pattern means.
+
+    Raises:
+        UsageError: There is nothing to choose from, or nothing matches.
+    """
+    words = {name: name for name in options_of(key)} if key in GROUPS else words_of(key)
+    if not words:
+        message = f"{key}={pattern}: a pattern chooses among names, and this takes other values"
+        raise UsageError(Problem(message, COMMAND_LINE, f"{key}={SWEEPS}"))
+    names = pattern.matching(words)
+    if not names:
+        message = f"{key}={pattern}: matches nothing, expected one of {', '.join(words)}"
+        raise UsageError(Problem(message, COMMAND_LINE, f"{key}=glob(*) tries each"))
+    return [words[name] for name in names]
 
 
 def _check_axis(request: Request, axis: Axis, given: Any) -> None:

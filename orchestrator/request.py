@@ -53,14 +53,10 @@ class Reading:
     typed: dict[str, tuple[Any, str]] = field(default_factory=dict)
     deferred: dict[str, tuple[str, Any, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    axes: tuple[Axis, ...] = ()
     listed: list[Axis] = field(default_factory=list)
     composition: Composition = field(default_factory=lambda: Composition({}))
     scale: str | None = None
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes of the template."""
-        return self.template.axes if self.template else ()
 
     @property
     def search(self) -> SearchSection:

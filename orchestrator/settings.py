@@ -22,16 +22,49 @@ VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
 @cache
 def setting_keys() -> tuple[str, ...]:
     """Return every dotted key of the run config, of all kinds of its sections."""
-    keys: dict[str, None] = {}
-    variants = {key.partition(".")[0]: models for key, models in VARIANTS.items()}
-    for section, info in RunConfig.model_fields.items():
-        models = variants.get(section, ())
-        if not models:
-            assert isinstance(info.annotation, type)
-            models = (typing.cast(type[BaseModel], info.annotation),)
-        for model in models:
-            keys |= dict.fromkeys(f"{section}.{name}" for name in model.model_fields)
-    return tuple(keys)
+    return tuple(
+        dict.fromkeys(
+            f"{section}.{name}"
+            for section in SECTIONS
+            for model in _models(section)
+            for name in model.model_fields
+        )
+    )
+
+
+def _models(section: str) -> tuple[type[BaseModel], ...]:
+    """Return the kinds of a section."""
+    for key, models in VARIANTS.items():
+        if key.partition(".")[0] == section:
+            return models
+    return (typing.cast(type[BaseModel], RunConfig.model_fields[section].annotation),)
+
+
+def has_kind(key: str, kind: Any, setting: str) -> bool:
+    """Return whether a setting may stand beside a kind of its section; a typing mistake may.
+
+    Args:
+        key: What names the kind, a key of `VARIANTS`.
+        kind: Its value.
+        setting: Dotted key of the same section.
+    """
+    leaf, name = setting.partition(".")[2], key.partition(".")[2]
+    known = [m for m in VARIANTS[key] if leaf in m.model_fields]
+    return not known or any(m.model_fields[name].default == kind for m in known)
+
+
+def words_of(key: str) -> dict[str, Any]:
+    """Return the values of a setting that takes one of few, by name; none of any other setting."""
+    words: dict[str, Any] = {}
+    for model in _models(key.partition(".")[0]):
+        info = model.model_fields.get(key.partition(".")[2])
+        if info is None:
+            continue
+        if info.annotation is bool:
+            words |= {"false": False, "true": True}
+        elif typing.get_origin(info.annotation) is typing.Literal:
+            words |= {str(value): value for value in typing.get_args(info.annotation)}
+    return words
 
 
 def default_of(key: str, settings: Mapping[str, tuple[Any, str]]) -> Any:

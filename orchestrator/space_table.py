@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.axis import Axis
 from orchestrator.constraint import Constraint, parse_constraint
 from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.groups import GROUPS, check_option
 from orchestrator.interval import Interval
 from orchestrator.settings import SECTIONS, setting_keys
 from orchestrator.space import space_of
@@ -87,8 +88,10 @@ def axis_entries(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in table.items():
         full = f"{prefix}{key}"
-        is_axis = full in names or (isinstance(value, dict) and any(w in value for w in WORDS))
-        if isinstance(value, dict) and value and (full in SECTIONS or not is_axis):
+        form = isinstance(value, dict) and any(word in value for word in WORDS)
+        listed = full in GROUPS and isinstance(value, dict) and any(w in value for w in LISTS)
+        is_axis = full in names or form
+        if isinstance(value, dict) and value and not listed and (full in SECTIONS or not is_axis):
             found |= axis_entries(value, f"{full}.")
         elif value != {} or is_axis or full == "zip":
             found[full] = value
@@ -132,8 +135,8 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
     if full == SEED:
         message = "the seed is no axis: it is the unit of evidence"
         raise UsageError(Problem(message, place, "seeds = 3 in [space], or --seeds 3"))
-    if not _decides(full):
-        message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
+    if not decides(full):
+        message = f"axis {key}: {'a tier' if full == 'tier' else full} decides nothing of the result, all its trials would be one"
         hint = f"one value for all trials: {full}=… on the command line"
         raise UsageError(Problem(message, place, hint))
     if isinstance(values, dict):
@@ -151,7 +154,13 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
         raise UsageError(
             Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
         )
-    return Axis(full, tuple(values), place)
+    if full not in GROUPS:
+        return Axis(full, tuple(values), place)
+    with gathering() as gather:
+        for option in values:
+            with gather.step():
+                check_option(full, option, place)
+    return Axis(full, tuple(dict.fromkeys(values)), place, options={})
 
 
 def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
@@ -229,20 +238,22 @@ def _is_number(value: Any, integer: bool) -> bool:
     return type(value) in kinds and abs(value) <= (LARGEST_INTEGER if integer else LARGEST)
 
 
-def _decides(key: str) -> bool:
+def decides(key: str) -> bool:
     """Return whether a setting is in the trial id (`trainer.identity.deciding_settings`)."""
+    if key in GROUPS:
+        return key != "tier"  # of the others their options say
     section, _, leaf = key.partition(".")
     return section in ("model", "data", "training") and leaf not in LABELS.get(section, ())
 
 
 def full_key(key: str, place: str) -> str:
-    """Return the dotted key of a short one (`n_layers` -> `model.n_layers`).
+    """Return the dotted key of a short one (`n_layers` -> `model.n_layers`); a group is its own.
 
     Raises:
         UsageError: Several sections, or none, have a setting of that name.
     """
     known = setting_keys()
-    if key in known:
+    if key in known or key in GROUPS:
         return key
     found = [name for name in known if name.rpartition(".")[2] == key]
     if len(found) == 1:

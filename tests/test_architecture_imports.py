@@ -20,6 +20,7 @@ LAYERS = (
     {"layering"},
     {"request"},
     {"template", "draw", "executors", "leaderboard", "watch"},
+    {"group_axis"},
     {"space_table", "overrides", "space_check"},
     {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
