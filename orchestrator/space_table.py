@@ -160,7 +160,7 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
         for option in values:
             with gather.step():
                 check_option(full, option, place)
-    return Axis(full, tuple(dict.fromkeys(values)), place, options={})
+    return Axis(full, tuple(values), place, options={})
 
 
 def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
@@ -181,6 +181,8 @@ def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
     }
     if full in when:
         raise refuse("its own value cannot be its condition", "name another setting")
+    if full in GROUPS and form in RANGES:
+        raise refuse(f"got {form}, expected names: it is a group", f"{key}=glob(*) tries each")
     if form in LISTS:
         for word in ("step", "points", "log"):
             if word in table:
