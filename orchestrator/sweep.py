@@ -17,7 +17,12 @@ from orchestrator.cohort import CohortQueue, pack
 from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
-from orchestrator.layout import RunDirectory, find_same_sweep, new_run_directory, write_whole
+from orchestrator.layout import (
+    RunDirectory,
+    find_same_sweep,
+    new_run_directory,
+    write_whole,
+)
 from orchestrator.leaderboard import build, write_leaderboard
 from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
