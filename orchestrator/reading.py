@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.axis import Axis
 from orchestrator.compose import Layer, check_fields
-from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
+from orchestrator.errors import COMMAND_LINE, Gather, Problem, UsageError, gathering
 from orchestrator.groups import GROUPS, check_options, options_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import files_of, put_together
@@ -30,64 +30,87 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
     """
     reading = Reading(request)
     with gathering() as gather:
-        with gather.step():
-            if request.base_config is not None:
-                reading.base = read_base_config(request.base_config)
-        with gather.step():
-            if request.strategy is not None:
-                reading.template = read_template(find_template(request.strategy))
-        files_are_read = not gather.problems
-        for argument in request.overrides:
-            with gather.step():
-                read_override(argument, reading.overrides)
-        given = {key: (value, COMMAND_LINE) for key, value in reading.overrides.settings.items()}
-        read = respell(given)
-        gather.problems += read.problems
-        reading.deferred, reading.notes = read.deferred, read.notes
-        for key, typed in read.settings.items():
-            with gather.step():
-                reading.typed[_once(key, reading)] = typed
-        for key, values in reading.overrides.axes.items():
-            with gather.step():
-                name, meant, notes = respell_axis(key, values, COMMAND_LINE)
-                reading.notes += notes
-                full = _once(name, reading)
-                if isinstance(meant, Pattern):
-                    meant = _matching(full, meant)
-                axis = make_axis(full, meant, COMMAND_LINE)
-                _check_axis(request, axis, values)
-                reading.listed.append(axis)
-        groups = dict(reading.overrides.groups)
-        with gather.step():
-            if request.tier is not None and "tier" in groups:
-                message = f"got --tier {request.tier} and tier={groups['tier']}"
-                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
-        if request.tier is not None:
-            groups["tier"] = request.tier
-        explicit = {group for group, option in groups.items() if (group, option) != AUTO}
-        reading.axes = tuple(a for a in _axes(reading) if a.key not in explicit)
+        known = _read_files(reading, gather)
+        _read_arguments(reading, gather)
+        groups, explicit = _options(reading, hardware, gather)
         tried = {axis.key for axis in reading.axes}
-        if groups.get("tier", "auto") == "auto":
-            groups["tier"] = hardware.best_tier()
-        with gather.step():
-            check_options(groups)
-        with gather.step():
-            if request.seeds is not None and SEED in reading.typed:
-                message = f"got --seeds {request.seeds} and {SEED}={reading.typed[SEED][0]}"
-                raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
         with gather.step():  # before Hydra is loaded; a scale may still make it smaller
-            if files_are_read and request.scale is None and "trainer" not in explicit:
+            if request.scale is None and "trainer" not in explicit:
                 space, seeds = reading.space(reading.axes), reading.seeds() or (None,)
                 check_space(space, len(seeds), reading.most, reading.method, reading.space_place)
-        if files_are_read and not (explicit | tried) & {
-            "model",
-            "task",
-        }:  # these say which keys there are
-            with gather.step():
+        with gather.step():
+            # An option may say which keys there are, and so may a file that cannot be read.
+            if known and not (explicit | tried) & {"model", "task"}:
                 check_fields(files_of(reading).over(Layer(reading.typed)).settings)
     put_together(reading, hardware, groups, explicit)
     check_fields(reading.composition.over(Layer(reading.typed)).settings)
     return reading
+
+
+def _read_files(reading: Reading, gather: Gather) -> bool:
+    """Read the base config and the template, and return whether both could be read."""
+    request, unread = reading.request, Gather()
+    with unread.step():
+        if request.base_config is not None:
+            reading.base = read_base_config(request.base_config, gather)
+    with unread.step():
+        if request.strategy is not None:
+            reading.template = read_template(find_template(request.strategy), gather)
+    gather.problems += unread.problems
+    return not unread.problems
+
+
+def _read_arguments(reading: Reading, gather: Gather) -> None:
+    """Read what was typed: options of groups, settings, axes."""
+    for argument in reading.request.overrides:
+        with gather.step():
+            read_override(argument, reading.overrides)
+    given = {key: (value, COMMAND_LINE) for key, value in reading.overrides.settings.items()}
+    read = respell(given)
+    gather.problems += read.problems
+    reading.deferred, reading.notes = read.deferred, read.notes
+    for key, typed in read.settings.items():
+        with gather.step():
+            reading.typed[_once(key, reading)] = typed
+    for key, values in reading.overrides.axes.items():
+        with gather.step():
+            name, meant, notes = respell_axis(key, values, COMMAND_LINE)
+            reading.notes += notes
+            full = _once(name, reading)
+            if isinstance(meant, Pattern):
+                meant = _matching(full, meant)
+            axis = make_axis(full, meant, COMMAND_LINE)
+            _check_axis(reading.request, axis, values)
+            reading.listed.append(axis)
+    with gather.step():
+        seeds = reading.request.seeds
+        if seeds is not None and SEED in reading.typed:
+            message = f"got --seeds {seeds} and {SEED}={reading.typed[SEED][0]}"
+            raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+
+
+def _options(
+    reading: Reading, hardware: Hardware, gather: Gather
+) -> tuple[dict[str, str], set[str]]:
+    """Return the option of each group, and the groups of which a person chose it."""
+    tier = reading.request.tier
+    groups = dict(reading.overrides.groups)
+    with gather.step():
+        if tier is not None and "tier" in groups:
+            message = f"got --tier {tier} and tier={groups['tier']}"
+            raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+    if tier is not None:
+        groups["tier"] = tier
+    explicit = {group for group, option in groups.items() if (group, option) != AUTO}
+    if groups.get("tier", "auto") == "auto":
+        groups["tier"] = hardware.best_tier()
+    with gather.step():
+        check_options(groups)
+    over_groups = [axis for axis in reading.listed if axis.options is not None]
+    reading.listed = [axis for axis in reading.listed if axis.options is None]
+    of_template = reading.template.axes if reading.template else ()
+    reading.axes = tuple(a for a in (*of_template, *over_groups) if a.key not in explicit)
+    return groups, explicit
 
 
 def _once(key: str, reading: Reading) -> str:
@@ -95,13 +118,6 @@ def _once(key: str, reading: Reading) -> str:
     if full in reading.typed or full in [axis.key for axis in reading.listed]:
         raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
     return full
-
-
-def _axes(reading: Reading) -> list[Axis]:
-    """Return the axes that a scale applies to: the template's, and those over groups."""
-    groups = [axis for axis in reading.listed if axis.options is not None]
-    reading.listed = [axis for axis in reading.listed if axis.options is None]
-    return [*(reading.template.axes if reading.template else ()), *groups]
 
 
 def _matching(key: str, pattern: Pattern) -> list[Any]:
