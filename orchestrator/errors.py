@@ -105,8 +105,9 @@ class Gather:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` - did you mean X?` for the nearest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" - did you mean {close[0]}?" if close else ""
+    plain = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(plain), n=1, cutoff=0.6)
+    return f" - did you mean {plain[close[0]]}?" if close else ""
 
 
 def check_choice(option: str, given: str, known: Sequence[str]) -> None:

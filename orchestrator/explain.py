@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import Problem, nearest
+from orchestrator.familiar import suggestion
 from orchestrator.settings import SECTIONS, VARIANTS, setting_keys
 
 
@@ -23,6 +24,7 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         for variant in variants
     }
     problems = []
+    items = [part for item in items for part in _inside(item, settings)]
     by_key: dict[str, list[Any]] = {}
     for item in items:
         path = [str(part) for part in item["loc"]]
@@ -41,12 +43,14 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
     given = [key for key in settings if key in by_key]  # in the order of the files
     for key in dict.fromkeys([*given, *by_key]):
         same = by_key[key]
-        section, _, leaf = key.partition(".")
+        section = key.partition(".")[0]
         names = [name for name in setting_keys() if name.startswith(f"{section}.")] or SECTIONS
         place = settings[key][1] if key in settings else _under(key, settings)
         hint = ""
         if same[0]["type"] == "extra_forbidden":
-            elsewhere = [name for name in setting_keys() if name.rpartition(".")[2] == leaf]
+            elsewhere = [
+                name for name in setting_keys() if name.endswith(f".{key.rpartition('.')[2]}")
+            ]
             hint = f"it is a setting of another section: {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
                 hint = f"{key} belongs to another kind of [{section}]"
@@ -55,6 +59,15 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
             hint = f"{key}={listed} on the command line, or [space] in a template, tries each"
         problems.append(Problem(explain(key, same, names), place, hint))
     return problems
+
+
+def _inside(item: Any, settings: Mapping[str, tuple[Any, str]]) -> list[Any]:
+    """Return an error for each setting inside of a table that nobody knows."""
+    path = ".".join(str(part) for part in item["loc"])
+    inside = [name for name in settings if name.startswith(f"{path}.")]
+    if item["type"] != "extra_forbidden" or not inside:
+        return [item]
+    return [item | {"loc": tuple(name.split(".")), "input": settings[name][0]} for name in inside]
 
 
 def _spoken_of(item: Any, key: str, settings: Mapping[str, tuple[Any, str]]) -> str:
@@ -86,7 +99,7 @@ def explain(key: str, items: Sequence[Any], names: Iterable[str]) -> str:
     if kind == "extra_forbidden":
         leaf = key.rpartition(".")[2]
         leaves = [name.rpartition(".")[2] for name in names]
-        return f"unknown key {key}{nearest(leaf, leaves) or nearest(key, names)}"
+        return f"unknown key {key}{suggestion(leaf, leaves)}"
     if kind == "value_error":
         return str(items[0]["msg"]).removeprefix("Value error, ")
     if kind == "union_tag_invalid":

@@ -67,6 +67,16 @@ def words_of(key: str) -> dict[str, Any]:
     return words
 
 
+def may_be_none(key: str) -> bool:
+    """Return whether a setting may have no value."""
+    section, _, leaf = key.partition(".")
+    return section in SECTIONS and any(
+        type(None) in typing.get_args(model.model_fields[leaf].annotation)
+        for model in _models(section)
+        if leaf in model.model_fields
+    )
+
+
 def default_of(key: str, settings: Mapping[str, tuple[Any, str]]) -> Any:
     """Return the schema's default of a setting; None where this kind of run has no such setting.
 

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.axis import Axis
 from orchestrator.constraint import Constraint, parse_constraint
 from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.familiar import suggestion
 from orchestrator.groups import GROUPS, check_option
 from orchestrator.interval import Interval
 from orchestrator.settings import SECTIONS, setting_keys
@@ -269,7 +270,7 @@ def full_key(key: str, place: str) -> str:
     if same_leaf:
         hint = f"there is {' and '.join(same_leaf)}"
     leaves = [name.rpartition(".")[2] for name in known]
-    close = (nearest(key, known) if "." in key else "") or nearest(leaf, leaves)
+    close = (nearest(key, known) if "." in key else "") or suggestion(leaf, leaves)
     raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 
 

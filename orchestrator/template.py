@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,11 +15,19 @@ from orchestrator.compose import Layer, named
 from orchestrator.constraint import Constraint
 from orchestrator.errors import Gather, Problem, UsageError, nearest
 from orchestrator.explain import explain
+from orchestrator.familiar import suggestion, table_hint
 from orchestrator.objective import Objective
 from orchestrator.placeholders import is_whole, names_in
 from orchestrator.settings import SECTIONS, setting_keys
 from orchestrator.space_table import SpaceTable, axis_entries, make_axis, parse_seeds, read_space
-from orchestrator.spellings import OLDER_SECTIONS, respell, respell_axis
+from orchestrator.spellings import (
+    OLDER_SECTIONS,
+    canonical,
+    foreign,
+    refusal,
+    respell,
+    respell_axis,
+)
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
 
 TABLES = ("space", "search", "objective", "scale")
@@ -161,7 +170,8 @@ def _blanks(
             meant = named(name)
             if len(meant) != 1:
                 known = sorted({k.rpartition(".")[2].upper() for k in setting_keys()})
-                message = f"unknown placeholder {{{{{name}}}}}{nearest(name.upper(), known)}"
+                close = nearest(name.upper(), known) or suggestion(name, ())
+                message = f"unknown placeholder {{{{{name}}}}}{close}"
                 hint = "a setting by its short name in capitals: {{DIM}} is model.dim"
                 if meant:
                     message = f"placeholder {{{{{name}}}}} is ambiguous: {' and '.join(meant)}"
@@ -191,7 +201,7 @@ def unknown_tables(
             if not isinstance(value, str):
                 message = f"{key}: got {value!r}, expected text"
                 problems.append(Problem(message, file.place(key), f'{key} = "…"'))
-        elif key in known:
+        elif key in (*known, *OLDER_SECTIONS):
             problems.append(_no_table(file, key, value))
         elif key in also:
             problems.append(
@@ -201,18 +211,28 @@ def unknown_tables(
                     f"--strategy {file.path}",
                 )
             )
+        elif isinstance(value, dict):
+            message = f"unknown table [{key}]{nearest(key, known)}"
+            hint = table_hint(key) or f"known: {', '.join(known)}"
+            problems.append(Problem(message, file.place(key), hint))
         else:
-            names = (*known, *TEXTS)
-            shown = f"[{key}]" if isinstance(value, dict) else key
-            problems.append(
-                Problem(
-                    f"unknown {'table' if isinstance(value, dict) else 'key'}"
-                    f" {shown}{nearest(key, names)}",
-                    file.place(key),
-                    f"known: {', '.join(names)}",
-                )
-            )
+            problems.append(_unknown_key(file, key, value, (*known, *TEXTS)))
     return problems
+
+
+def _unknown_key(file: ConfigFile, key: str, value: Any, known: Sequence[str]) -> Problem:
+    """Return what is wrong with a key that stands in no table."""
+    place = file.place(key)
+    if (found := foreign(key)) is not None:
+        return refusal(key, f"got {value!r}", place, found)
+    meant = canonical(key)
+    homes = [name for name in setting_keys() if meant in (name, name.rpartition(".")[2])]
+    if homes:
+        hint = " or ".join("[{0}] {2} = …".format(*name.partition(".")) for name in homes)
+        return Problem(f"{key} stands in no table, it is {' or '.join(homes)}", place, hint)
+    leaves = [name.rpartition(".")[2] for name in setting_keys()]
+    close = nearest(key, known) or suggestion(key, leaves)
+    return Problem(f"unknown key {key}{close}", place, f"known: {', '.join(known)}")
 
 
 def _no_table(file: ConfigFile, key: str, value: Any) -> Problem:

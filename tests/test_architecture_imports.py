@@ -25,12 +25,12 @@ LAYERS = (
     {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"explain"},
-    {"settings"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors", "placeholders"},
+    {"familiar"},
+    {"interval", "errors", "placeholders", "settings"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
