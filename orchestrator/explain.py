@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, nearest
 from orchestrator.familiar import suggestion
-from orchestrator.settings import SECTIONS, VARIANTS, setting_keys
+from orchestrator.settings import SECTIONS, VARIANTS, is_label, setting_keys
 
 
 def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -> list[Problem]:
@@ -48,9 +48,8 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         place = settings[key][1] if key in settings else _under(key, settings)
         hint = ""
         if same[0]["type"] == "extra_forbidden":
-            elsewhere = [
-                name for name in setting_keys() if name.endswith(f".{key.rpartition('.')[2]}")
-            ]
+            leaf = key.rpartition(".")[2]
+            elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and not is_label(k)]
             hint = f"it is a setting of another section: {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
                 hint = f"{key} belongs to another kind of [{section}]"
@@ -98,7 +97,8 @@ def explain(key: str, items: Sequence[Any], names: Iterable[str]) -> str:
     kind, got = items[0]["type"], items[0]["input"]
     if kind == "extra_forbidden":
         leaf = key.rpartition(".")[2]
-        leaves = [name.rpartition(".")[2] for name in names]
+        others = (name.rpartition(".")[2] for name in names)
+        leaves = [name for name in others if name != leaf]
         return f"unknown key {key}{suggestion(leaf, leaves)}"
     if kind == "value_error":
         return str(items[0]["msg"]).removeprefix("Value error, ")

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer.config import CorpusData, DecoderConfig, ModularData, QuadraticMLPConfig, RunConfig
+from trainer.identity import LABELS
 
 SECTIONS = tuple(RunConfig.model_fields)
 VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
@@ -65,6 +66,12 @@ def words_of(key: str) -> dict[str, Any]:
         elif typing.get_origin(info.annotation) is typing.Literal:
             words |= {str(value): value for value in typing.get_args(info.annotation)}
     return words
+
+
+def is_label(key: str) -> bool:
+    """Return whether a setting only names something in the reports."""
+    section, _, leaf = key.partition(".")
+    return leaf in LABELS.get(section, ())
 
 
 def may_be_none(key: str) -> bool:

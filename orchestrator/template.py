@@ -212,9 +212,9 @@ def unknown_tables(
                 )
             )
         elif isinstance(value, dict):
-            message = f"unknown table [{key}]{nearest(key, known)}"
-            hint = table_hint(key) or f"known: {', '.join(known)}"
-            problems.append(Problem(message, file.place(key), hint))
+            hint = table_hint(key)
+            message = f"unknown table [{key}]{'' if hint else nearest(key, known)}"
+            problems.append(Problem(message, file.place(key), hint or f"known: {', '.join(known)}"))
         else:
             problems.append(_unknown_key(file, key, value, (*known, *TEXTS)))
     return problems

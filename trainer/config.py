@@ -153,7 +153,7 @@ class TrainingConfig(Section):
 
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and split")
     steps: int = Field(1000, ge=1, description="optimizer steps; they shape the schedule")
-    batch_size: int | Literal["full"] = Field(
+    batch_size: Annotated[int, Field(ge=1)] | Literal["full"] = Field(
         16, description="effective batch in sequences, at least 1; `full` is the whole train split"
     )
     seq_len: int | None = Field(None, ge=2, description="tokens a sequence (corpus: 256)")
@@ -173,8 +173,6 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
-        if isinstance(self.batch_size, int) and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1: got {self.batch_size}")
         if self.warmup_steps > self.steps:
             raise ValueError(
                 "warmup_steps must not exceed steps:"
