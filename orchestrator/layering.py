@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.group_axis import with_options
-from orchestrator.groups import compose_groups
+from orchestrator.groups import compose_groups, place_of
 from orchestrator.hardware import Hardware
 from orchestrator.request import Reading
 from orchestrator.spellings import ATTENTION, MICRO_BATCH, attention, micro_batch
@@ -57,7 +57,8 @@ def put_together(
             composition.notes.append(
                 f"{group}={groups[group]} sets {key} {value}; {source} {after}"
             )
-    if "tier" not in explicit and composition.settings["tier.name"][0] == groups["tier"]:
+    picked = composition.settings["tier.name"][1] == place_of("tier", groups["tier"])
+    if "tier" not in explicit and picked and "tier.name" not in reading.typed:
         device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
         composition.notes.append(f"tier {groups['tier']}: {device}")
     reading.composition = composition

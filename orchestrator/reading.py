@@ -103,7 +103,8 @@ def _options(
         groups["tier"] = tier
     explicit = {group for group, option in groups.items() if (group, option) != AUTO}
     if groups.get("tier", "auto") == "auto":
-        groups["tier"] = hardware.best_tier()
+        name = files_of(reading).over(Layer(reading.typed)).settings.get("tier.name", ("", ""))[0]
+        groups["tier"] = name if name in options_of("tier") else hardware.best_tier()
     with gather.step():
         check_options(groups)
     over_groups = [axis for axis in reading.listed if axis.options is not None]

@@ -143,13 +143,11 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
         return _from_table(full, key, values, place)
     if not isinstance(values, list):
         section, _, leaf = full.partition(".")
-        raise UsageError(
-            Problem(
-                f"axis {key}: got {values!r}, expected a list of values",
-                place,
-                f"one value for all trials belongs in [{section}]: {leaf} = …",
-            )
-        )
+        hint = f"one value for all trials belongs in [{section}]: {leaf} = …"
+        if full in GROUPS:
+            hint = f"one option for all trials: {full}=NAME on the command line"
+        message = f"axis {key}: got {values!r}, expected a list of values"
+        raise UsageError(Problem(message, place, hint))
     if not values:
         raise UsageError(
             Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
@@ -268,7 +266,8 @@ def full_key(key: str, place: str) -> str:
     if same_leaf:
         hint = f"there is {' and '.join(same_leaf)}"
     leaves = [name.rpartition(".")[2] for name in known]
-    close = (nearest(key, known) if "." in key else "") or suggestion(leaf, leaves)
+    close = suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
+    close = close or nearest(leaf, leaves)
     raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 
 

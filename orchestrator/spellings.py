@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, UsageError
 from orchestrator.familiar import suggestion
+from orchestrator.placeholders import names_in
 from orchestrator.settings import may_be_none, setting_keys
 
 Settings = Mapping[str, tuple[Any, str]]
@@ -355,6 +356,10 @@ def _says_none(key: str, value: Any) -> bool:
 
 
 def _deferred_problem(key: str, value: Any, place: str) -> Problem | None:
+    if found := names_in(value):
+        message = f"{key}: got the placeholder {{{{{found[0]}}}}}, expected a value"
+        hint = f"{DEFERRED[_leaf(key)]} takes one, or {_leaf(key)}=… on the command line"
+        return Problem(message, place, hint)
     if DEFERRED[_leaf(key)] == ATTENTION:
         if type(value) is not bool:
             return Problem(f"{key}: got {_shown(value)}, expected true or false", place)

@@ -115,7 +115,7 @@ def find_lines(text: str) -> dict[str, int]:
         if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
             table = header.group(1).replace('"', "").replace("'", "")
             lines.setdefault(table, number)
-        elif assignment := re.match(r"""\s*([A-Za-z0-9_.\-"']+)\s*=""", line):
+        elif assignment := re.match(r"""\s*((?:[A-Za-z0-9_.\-]|"[^"]*"|'[^']*')+)\s*=""", line):
             key = assignment.group(1).replace('"', "").replace("'", "")
             lines.setdefault(f"{table}.{key}" if table else key, number)
     return lines
