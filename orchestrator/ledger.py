@@ -233,10 +233,24 @@ class Ledger:
         ended, planned = found[0]
         return ended, planned
 
-    def rows(self, trial_id: str) -> list[tuple[int, dict[str, float]]]:
-        """Return `(step, metrics)` of one trial, by step."""
+    def tally(self) -> dict[str, int]:
+        """Return how many trials are in each state; ended ones are counted by their reason."""
+        return dict(self._query("SELECT coalesce(reason, state), count(*) FROM trials GROUP BY 1"))
+
+    def running(self) -> dict[str, int]:
+        """Return the steps done of each trial that trains now, by its id."""
+        running = State.RUNNING.value
+        return dict(self._query("SELECT id, step FROM trials WHERE state = ?", (running,)))
+
+    def steps_done(self) -> int:
+        """Return the optimizer steps of all trials together."""
+        return int(self._query("SELECT coalesce(sum(step), 0) FROM trials")[0][0])
+
+    def rows(self, trial_id: str, after: int = -1) -> list[tuple[int, dict[str, float]]]:
+        """Return `(step, metrics)` of one trial, by step; those above `after` alone."""
         rows = self._query(
-            "SELECT step, metrics FROM rows WHERE trial_id = ? ORDER BY step", (trial_id,)
+            "SELECT step, metrics FROM rows WHERE trial_id = ? AND step > ? ORDER BY step",
+            (trial_id, after),
         )
         return [(step, json.loads(metrics)) for step, metrics in rows]
 

@@ -141,7 +141,8 @@ def carry_on(
 ) -> Outcome:
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
-        objective = Objective(**ledger.sweep()["objective"])
+        described = ledger.sweep()
+        objective = Objective(**described["objective"])
         trials = ledger.trials()
         left = [trial for trial in trials if trial.pending]
         _check_fits(left, hardware)
@@ -154,14 +155,14 @@ def carry_on(
     if left:
         runner = make_executor(execution.executor)
         workers = _workers(left, hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, execution.cohort_size)
+        cohorts = pack(left, workers, execution.cohort_size, described["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
         with (
             StopRequest(directory.stop_file, notify) as stop,
             Watch(directory, objective, notify),
         ):
-            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop))
+            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
             trials = ledger.trials()
     publish(directory, trials, objective)

@@ -24,7 +24,7 @@ LAYERS = (
     {"space_table", "overrides", "space_check"},
     {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
-    {"explain"},
+    {"explain", "names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},
@@ -36,7 +36,7 @@ LAYERS = (
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
-    "ray": {"orchestrator.executors.ray_tune"},
+    "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
     "hydra": {"orchestrator.groups", "orchestrator.overrides"},
     "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.cli.plans import plan_of
-from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
     from orchestrator.executors import Execution
@@ -37,6 +35,8 @@ def sweep(
     tier: options.Tier = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     name: options.Name = None,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
@@ -59,7 +59,8 @@ def sweep(
         overrides=tuple(overrides or ()),
         name=name,
     )
-    return _start(request, gpus, Execution(executor, cohort), fresh, quiet)
+    execution = Execution(executor, cohort, dashboard, address)
+    return _start(request, gpus, execution, fresh, quiet)
 
 
 def train(
@@ -92,21 +93,23 @@ def resume(
     gpus: options.Gpus = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Carry an interrupted sweep on from its ledger and checkpoints."""
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS, Execution
-    from orchestrator.hardware import detect
+    from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.layout import find_run
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", executor, tuple(EXECUTORS))
+    execution = Execution(executor, cohort, dashboard, address)
+    check_execution(execution)
     directory = find_run(run)
     gc.enable()
     outcome = sweeps.resume(
-        directory, detect().limited_to(gpus), Execution(executor, cohort), notify=console.say
+        directory, find_hardware(execution, gpus), execution, notify=console.say
     )
     return _close(outcome)
 
@@ -115,14 +118,16 @@ def _start(
     request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
 ) -> int:
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS
+    from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_writable, runs_root
+    from orchestrator.plan import make_plan
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", execution.executor, tuple(EXECUTORS))
+    check_execution(execution)
     check_writable(runs_root())
-    made, hardware = plan_of(request, gpus)
+    hardware = find_hardware(execution, gpus)
+    made = make_plan(request, hardware)
     directory = sweeps.place(made, runs_root(), fresh)
     for note in made.notes:
         console.say(f"note: {note}")
