@@ -48,6 +48,13 @@ class Axis:
             return self.values
         return [s[key] for s in (self.options or {}).values() if key in s]
 
+    def first(self, key: str) -> Any:
+        """Return a value that the axis may give one of its `keys`."""
+        if self.continuous:
+            assert self.interval is not None
+            return self.interval.low
+        return self.values_of(key)[0]
+
     @property
     def continuous(self) -> bool:
         """Whether the values cannot be counted."""

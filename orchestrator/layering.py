@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.group_axis import with_options
@@ -46,7 +47,8 @@ def put_together(
         composition.notes.append(f"tier={groups['tier']} sets {key} {own[key][0]}; {place} {name}")
     composition = composition.over(_settled(older, reading, known))
     given = {k for k, (_, place) in group_layer.settings.items() if place.split("/")[1] in explicit}
-    composition = composition.over(_filled(reading, composition, given))
+    check_filled(reading, given)
+    composition = composition.over(_filled(reading, composition))
     last = _settled(reading.deferred, reading, known)
     reading.typed |= last.settings
     composition.notes[:0] = [*reading.notes, *last.notes]
@@ -64,25 +66,19 @@ def put_together(
     reading.composition = composition
 
 
-def _filled(reading: Reading, composition: Composition, given: Collection[str]) -> Layer:
-    """Return a value for each placeholder that only an axis fills; the trials have their own.
+def check_filled(reading: Reading, given: Collection[str] = ()) -> None:
+    """Refuse placeholders that nobody fills.
 
     Args:
         reading: What was asked for.
-        composition: Its files and groups.
         given: Settings of the groups that a person chose. A default fills no placeholder.
 
     Raises:
-        UsageError: There are placeholders that nobody fills.
+        UsageError: They are named, with their places.
     """
-    layers = [reading.base, *([reading.template.layer] if reading.template else [])]
-    axes = {
-        key: axis
-        for axis in (*reading.axes, *reading.listed)
-        for key in axis.keys
-        if all(key in axis.settings(value) for value in axis.values[:1_000])
-    }
-    known = {*given, *reading.typed, *axes, *(key for layer in layers for key in layer.settings)}
+    layers = _layers(reading)
+    known = {*given, *reading.typed, *_filling(reading)}
+    known |= {key for layer in layers for key in layer.settings}
     if reading.template is not None and reading.scale in reading.template.scales:
         small = reading.template.scales[reading.scale]
         known |= {*small.settings, *small.space}
@@ -97,14 +93,33 @@ def _filled(reading: Reading, composition: Composition, given: Collection[str]) 
                 problems.append(Problem(message, place, hint))
     if problems:
         raise UsageError(*problems)
+
+
+def _filled(reading: Reading, composition: Composition) -> Layer:
+    """Return a value for each placeholder that only an axis fills; the trials have their own."""
+    axes = _filling(reading)
     return Layer(
         {
-            key: (axes[key].values_of(key)[0], axes[key].source)
-            for layer in layers
+            key: (axes[key].first(key), axes[key].source)
+            for layer in _layers(reading)
             for key in layer.blanks
             if key in axes and key not in composition.settings
         }
     )
+
+
+def _layers(reading: Reading) -> list[Layer]:
+    return [reading.base, *([reading.template.layer] if reading.template else [])]
+
+
+def _filling(reading: Reading) -> dict[str, Axis]:
+    """Return the axes by the settings that each of their values gives."""
+    return {
+        key: axis
+        for axis in (*reading.axes, *reading.listed)
+        for key in axis.keys
+        if axis.options is None or all(key in axis.settings(value) for value in axis.values)
+    }
 
 
 def _older(reading: Reading) -> dict[str, tuple[str, Any, str]]:

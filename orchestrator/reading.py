@@ -9,7 +9,7 @@ from orchestrator.compose import Layer, check_fields
 from orchestrator.errors import COMMAND_LINE, Gather, Problem, UsageError, gathering
 from orchestrator.groups import GROUPS, check_options, options_of
 from orchestrator.hardware import Hardware
-from orchestrator.layering import files_of, put_together
+from orchestrator.layering import check_filled, files_of, put_together
 from orchestrator.overrides import SWEEPS, Pattern, read_override
 from orchestrator.request import Reading, Request
 from orchestrator.settings import words_of
@@ -38,6 +38,10 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
             if request.scale is None and "trainer" not in explicit:
                 space, seeds = reading.space(reading.axes), reading.seeds() or (None,)
                 check_space(space, len(seeds), reading.most, reading.method, reading.space_place)
+        if known and not (explicit | tried) & {"model", "task", "trainer"}:
+            reading.scale = request.scale
+            with gather.step():
+                check_filled(reading)
         with gather.step():
             # An option may say which keys there are, and so may a file that cannot be read.
             if known and not (explicit | tried) & {"model", "task"}:
