@@ -14,8 +14,11 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table"},
-    {"plan"},
+    {"plan_table", "why_table"},
+    {"preview", "why"},
+    {"sweep", "forecast"},
+    {"plan", "reuse", "calibration"},
+    {"trial"},
     {"reading", "scale"},
     {"layering"},
     {"request"},
@@ -26,7 +29,7 @@ LAYERS = (
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"explain", "names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings"},
+    | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
     {"familiar"},
@@ -40,7 +43,12 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.groups", "orchestrator.overrides"},
     "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
+    "tabulate": {
+        "orchestrator.plan_table",
+        "orchestrator.why_table",
+        "orchestrator.status",
+        "orchestrator.leaderboard",
+    },
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

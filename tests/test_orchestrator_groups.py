@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.forecast import make_forecast
 from orchestrator.hardware import Hardware
 from orchestrator.plan import Plan, make_plan, sources_of
 from orchestrator.plan_table import render_plan
@@ -55,8 +56,9 @@ def test_each_option_is_what_it_sets(tmp_path: Path, text: str, overrides: list[
         alone = planned(tmp_path, MODULAR, f"model={name}")
         assert alone.trials[0].config.model == model
         assert alone.trials[0].id in [t.id for t in plan.trials]
+    forecast = make_forecast(plan.trials, CPU, free_bytes=10**12)
     for output in ("table", "md", "csv", "json"):
-        assert "quadratic_mlp" in render_plan(plan, output)
+        assert "quadratic_mlp" in render_plan(plan, forecast, output)
 
 
 def test_an_option_decides_over_the_files_and_yields_to_the_command_line(tmp_path: Path) -> None:

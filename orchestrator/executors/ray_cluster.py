@@ -18,6 +18,7 @@ ray_environment.prepare()
 import grpc  # noqa: E402
 import ray  # noqa: E402
 from ray._private import services  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 
 from orchestrator.errors import Problem, UsageError  # noqa: E402
 from orchestrator.hardware import Hardware, gpu_memory_gib  # noqa: E402
@@ -40,12 +41,13 @@ NODE_ANSWERS_S = 60.0
 """Longest wait for a node to start a process and answer; torch is not loaded for it."""
 
 
-def start_cluster(hardware: Hardware, *, dashboard: bool = False) -> None:
+def start_cluster(hardware: Hardware, *, dashboard: bool = False, name: str = NAMESPACE) -> None:
     """Start Ray on this machine, behind a token.
 
     Args:
         hardware: What it may use.
         dashboard: Whether to serve Ray's dashboard, to this machine alone.
+        name: What the dashboard calls this job.
 
     Raises:
         UsageError: Token authentication was switched off, or the token is not private.
@@ -60,6 +62,7 @@ def start_cluster(hardware: Hardware, *, dashboard: bool = False) -> None:
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             namespace=NAMESPACE,
+            job_config=_named(name),
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -88,6 +91,7 @@ def join_cluster(address: str) -> None:
             ray.init(
                 address=found,
                 namespace=NAMESPACE,
+                job_config=_named(NAMESPACE),
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
@@ -95,6 +99,10 @@ def join_cluster(address: str) -> None:
         why = str(error.__cause__ or error).strip().splitlines()[0]
         raise _cannot_join(address, why) from error
     _hush()
+
+
+def _named(name: str) -> JobConfig:
+    return JobConfig(metadata={"job_name": name})
 
 
 def _cannot_join(address: str, why: str, hint: str = HOW_TO_START) -> UsageError:
@@ -128,8 +136,8 @@ def _check_answers(address: str, found: str) -> None:
 
 def dashboard_url() -> str | None:
     """Return where the cluster's dashboard is; None where it has none."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    url = ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url
+    with _own_signals():
+        url = ray.init(ignore_reinit_error=True, configure_logging=False).dashboard_url
     return f"http://{url}" if url else None
 
 

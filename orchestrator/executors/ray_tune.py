@@ -58,7 +58,9 @@ class RayTuneExecutor:
         """Train every cohort."""
         with_own_cluster = not ray.is_initialized()
         if with_own_cluster:
-            start_cluster(job.hardware, dashboard=job.execution.dashboard)
+            start_cluster(
+                job.hardware, dashboard=job.execution.dashboard, name=job.directory.path.name
+            )
         if job.execution.address is not None:
             check_sees(job.directory.ledger)
         if job.execution.dashboard:
