@@ -18,26 +18,19 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         items: Pydantic's error list.
         settings: Dotted key to (value, source).
     """
-    kinds = {
-        variant.model_fields[key.partition(".")[2]].default
-        for key, variants in VARIANTS.items()
-        for variant in variants
-    }
     problems = []
-    items = [part for item in items for part in _inside(item, settings)]
     by_key: dict[str, list[Any]] = {}
     for item in items:
-        path = [str(part) for part in item["loc"]]
-        if len(path) > 1 and path[1] in kinds:
-            del path[1]
-        if item["type"].startswith("union_tag"):
-            path.append(item["ctx"]["discriminator"].strip("'"))
+        path = _path(item)
         key = next(
             (".".join(path[:n]) for n in range(len(path), 0, -1) if ".".join(path[:n]) in settings),
             ".".join(path),
         )
+        inside = [name for name in settings if name.startswith(f"{key}.")]
         if item["type"] == "value_error":
             problems.append(Problem(explain(key, [item], ()), _spoken_of(item, key, settings)))
+        elif item["type"] == "extra_forbidden" and inside:  # a table that nobody knows
+            by_key |= {name: [item | {"input": settings[name][0]}] for name in inside}
         else:
             by_key.setdefault(key, []).append(item)
     given = [key for key in settings if key in by_key]  # in the order of the files
@@ -50,7 +43,8 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         if same[0]["type"] == "extra_forbidden":
             leaf = key.rpartition(".")[2]
             elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and not is_label(k)]
-            hint = f"it is a setting of another section: {elsewhere[0]}" if elsewhere else ""
+            where = "here it is" if key.count(".") > 1 else "it is a setting of another section:"
+            hint = f"{where} {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
                 hint = f"{key} belongs to another kind of [{section}]"
         elif isinstance(same[0]["input"], list):
@@ -60,13 +54,19 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
     return problems
 
 
-def _inside(item: Any, settings: Mapping[str, tuple[Any, str]]) -> list[Any]:
-    """Return an error for each setting inside of a table that nobody knows."""
-    path = ".".join(str(part) for part in item["loc"])
-    inside = [name for name in settings if name.startswith(f"{path}.")]
-    if item["type"] != "extra_forbidden" or not inside:
-        return [item]
-    return [item | {"loc": tuple(name.split(".")), "input": settings[name][0]} for name in inside]
+def _path(item: Any) -> list[str]:
+    """Return where in a run config an error is, without the kinds of its sections."""
+    path = [str(part) for part in item["loc"]]
+    kinds = {
+        model.model_fields[key.partition(".")[2]].default
+        for key, models in VARIANTS.items()
+        for model in models
+    }
+    if len(path) > 1 and path[1] in kinds:
+        del path[1]
+    if item["type"].startswith("union_tag"):
+        path.append(item["ctx"]["discriminator"].strip("'"))
+    return path
 
 
 def _spoken_of(item: Any, key: str, settings: Mapping[str, tuple[Any, str]]) -> str:

@@ -28,10 +28,12 @@ class Pattern:
 
     def __str__(self) -> str:
         """Return it as it is typed."""
-        ways = [f"[{','.join(part)}]" if len(part) > 1 else part[0] for part in (self.include,)]
-        if self.exclude:
-            ways.append(f"exclude=[{','.join(self.exclude)}]")
-        return f"glob({','.join(ways)})"
+
+        def typed(patterns: tuple[str, ...]) -> str:
+            return patterns[0] if len(patterns) == 1 else f"[{','.join(patterns)}]"
+
+        but = f",exclude={typed(self.exclude)}" if self.exclude else ""
+        return f"glob({typed(self.include)}{but})"
 
     def matching(self, names: Iterable[str]) -> list[str]:
         """Return the names that it means."""

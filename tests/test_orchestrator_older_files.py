@@ -205,6 +205,7 @@ hidden_size = 256
 numLayers = 4
 N_HEADS = 8
 bias = true
+attention.heads = 4
 [training]
 lr = 3e-4
 max_grad_norm = 1.0
@@ -236,20 +237,24 @@ def test_all_that_is_foreign_is_said_at_once_with_our_name_for_it(tmp_path: Path
         5: ("unknown key model.numLayers - did you mean model.n_layers?", ""),
         6: ("unknown key model.N_HEADS - did you mean n_heads?", ""),
         7: ("model.bias: got true, which is not supported", "hint: bias = false"),
-        9: ("unknown key training.lr - did you mean training.learning_rate?", ""),
-        10: ("unknown key training.max_grad_norm - did you mean training.grad_clip?", ""),
-        11: ("unknown key training.betas - did you mean training.beta1 and training.beta2?", ""),
-        12: ("unknown key training.epochs - did you mean training.steps?", ""),
-        13: ('training.optimizer: got "Lion", which is not supported', 'hint: optimizer = "adamw"'),
-        14: ("training.steps: got datetime.date(2024, 1, 1), expected a whole number", ""),
-        15: ("training.batch_size: got 0, expected at least 1 or 'full'", ""),
-        16: ("training.precision: got true, which may mean bf16 or fp16", "hint: precision = "),
-        18: ("unknown key training.scheduler.warmup_steps", "hint: it is a setting of another"),
-        20: ('checkpoint.dir: got "ckpt", which is not supported', "hint: leave it out"),
-        21: ("unknown key checkpoint.save_every - did you mean checkpoint.interval?", ""),
-        23: ("parallelism.tensor_parallel: got 8, which is not supported", "hint: leave it out"),
-        25: ("hardware.gpus: got 4, which is not supported", "hint: leave it out; --gpus N"),
-        26: ("unknown table [sweep]", "hint: [space], and [search] for the method"),
+        8: ("unknown key model.attention.heads - did you mean model.n_heads?", ""),
+        10: ("unknown key training.lr - did you mean training.learning_rate?", ""),
+        11: ("unknown key training.max_grad_norm - did you mean training.grad_clip?", ""),
+        12: ("unknown key training.betas - did you mean training.beta1 and training.beta2?", ""),
+        13: ("unknown key training.epochs - did you mean training.steps?", ""),
+        14: ('training.optimizer: got "Lion", which is not supported', 'hint: optimizer = "adamw"'),
+        15: ("training.steps: got datetime.date(2024, 1, 1), expected a whole number", ""),
+        16: ("training.batch_size: got 0, expected at least 1 or 'full'", ""),
+        17: ("training.precision: got true, which may mean bf16 or fp16", "hint: precision = "),
+        19: (
+            "unknown key training.scheduler.warmup_steps",
+            "hint: here it is training.warmup_steps",
+        ),
+        21: ('checkpoint.dir: got "ckpt", which is not supported', "hint: leave it out"),
+        22: ("unknown key checkpoint.save_every - did you mean checkpoint.interval?", ""),
+        24: ("parallelism.tensor_parallel: got 8, which is not supported", "hint: leave it out"),
+        26: ("hardware.gpus: got 4, which is not supported", "hint: leave it out; --gpus N"),
+        27: ("unknown table [sweep]", "hint: [space], and [search] for the method"),
     }
     assert len(found) == len(expected)
     for line, (message, hint) in expected.items():
