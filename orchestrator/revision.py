@@ -10,16 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.compose import (
-    COMMAND_LINE,
-    Composition,
-    Layer,
-    check,
-    compose_groups,
-    parse_overrides,
-)
-from orchestrator.errors import Problem, UsageError, gathering
+from orchestrator.compose import Composition, Layer, check
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
+from orchestrator.groups import compose_groups
 from orchestrator.hardware import Hardware
+from orchestrator.overrides import parse_overrides
 from orchestrator.space_table import full_key
 from orchestrator.spellings import ATTENTION, attention, micro_batch, respell
 from orchestrator.toml_file import flatten
@@ -109,8 +104,8 @@ def _group(group: str, option: str, hardware: Hardware) -> dict[str, tuple[Any, 
         message = f"{group}={option}: a sweep that exists takes single settings, and tier=NAME"
         raise UsageError(Problem(message, COMMAND_LINE, "key=value"))
     name = hardware.best_tier() if option == "auto" else option
-    layer, _ = compose_groups({"tier": name}, ())
-    return {key: value for key, value in layer.settings.items() if key.startswith("tier.")}
+    settings = compose_groups({"tier": name}, ()).layer.settings
+    return {key: value for key, value in settings.items() if key.startswith("tier.")}
 
 
 def changes(before: RunConfig, after: RunConfig) -> dict[str, Change]:

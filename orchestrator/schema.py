@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.compose import VARIANTS
+from orchestrator.settings import VARIANTS
 from orchestrator.spellings import (
     DEFERRED,
     FOREIGN,

@@ -50,7 +50,8 @@ def replay(incomplete: str) -> list[str]:
 
 def settings(incomplete: str) -> list[str]:
     """Complete the key of a setting, or an option of a group (`tier=cpu`)."""
-    from orchestrator.compose import GROUPS, setting_keys
+    from orchestrator.groups import GROUPS
+    from orchestrator.settings import setting_keys
 
     group, is_given, _ = incomplete.partition("=")
     if is_given:
