@@ -23,7 +23,7 @@ from orchestrator.starter import write_starter
 from tests.sweeps import CPU_ONLY
 
 TEMPLATES = sorted(find("sweep_templates").glob("*.toml"))
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 
 def wrong(kind: str, tables: dict[str, Any]) -> list[str]:
@@ -66,9 +66,15 @@ def test_the_schema_takes_every_shipped_template(path: Path) -> None:
     assert wrong("template", tomllib.loads(path.read_text())) == []
 
 
-def test_the_schema_takes_the_examples_of_the_readme() -> None:
-    for example in re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL):
-        assert wrong("template", tomllib.loads(example)) == []
+def test_the_schema_takes_the_examples_of_the_documents() -> None:
+    schema = jsonschema.Draft7Validator(json.loads(schema_of("template")))
+    examples = []
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        found = re.findall(r"```toml\n(.*?)```", document.read_text(), re.DOTALL)
+        examples += [text for text in found if "{{" not in text]
+    assert len(examples) > 2
+    for text in examples:
+        assert [*schema.iter_errors(tomllib.loads(text))] == [], text
 
 
 def test_the_schema_takes_base_configs_and_older_spellings() -> None:
