@@ -24,6 +24,14 @@ def runs_root() -> Path:
 
 
 @dataclass(frozen=True)
+class Writer:
+    """The process that writes to a run directory."""
+
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True)
 class RunDirectory:
     """The paths of one sweep.
 
@@ -78,6 +86,25 @@ class RunDirectory:
         except ValueError:
             return str(self.path)
 
+    @property
+    def holder(self) -> Path:
+        """Who holds the lock; left behind by a process that was killed."""
+        return self.path / "run.lock.json"
+
+    def writer(self) -> Writer | None:
+        """Return the process that trains here, or None; takes no lock.
+
+        Of a process on another machine it cannot be told whether it still lives.
+        """
+        try:
+            found = json.loads(self.holder.read_text())
+            writer = Writer(int(found["pid"]), str(found["host"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if writer.host == socket.gethostname() and not _lives(writer.pid):
+            return None
+        return writer
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Be the one writer.
@@ -92,14 +119,11 @@ class RunDirectory:
             message = f"got a link to {self.path.readlink()}, expected the run folder itself"
             raise UsageError(Problem(message, self.shown()))
         lock = FileLock(self.path / "run.lock")
-        holder = self.path / "run.lock.json"
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found = json.loads(holder.read_text())
-                who = f"process {found['pid']} on {found['host']}"
+            found = self.writer()
+            who = f"process {found.pid} on {found.host}" if found else "another process"
             raise LockedError(
                 Problem(
                     f"{who} writes to this sweep",
@@ -108,11 +132,22 @@ class RunDirectory:
                 )
             ) from error
         try:
-            write_whole(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            itself = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_whole(self.holder, json.dumps(itself))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            self.holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:

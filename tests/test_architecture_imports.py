@@ -14,18 +14,18 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table"},
+    {"sweep", "plan_table", "status"},
     {"plan"},
-    {"request"},
+    {"request", "progress_table"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
-    {"space_table"},
-    {"compose", "cohort", "referee", "objective", "events", "status"},
+    {"space_table", "progress"},
+    {"compose", "cohort", "referee", "objective", "events"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors", "placeholders"},
+    {"interval", "errors", "placeholders", "pace", "sparkline"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
@@ -35,7 +35,8 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
+    "rich": {"orchestrator.cli", "orchestrator.progress_table"},
+    "tabulate": {"orchestrator.plan_table", "orchestrator.leaderboard"},
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

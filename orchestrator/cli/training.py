@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
 
+TOP = 5
+"""Points of the leaderboard that are printed at the end."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(sweep)
@@ -105,9 +109,14 @@ def resume(
     check_choice("executor", executor, tuple(EXECUTORS))
     directory = find_run(run)
     gc.enable()
-    outcome = sweeps.resume(
-        directory, detect().limited_to(gpus), Execution(executor, cohort), notify=console.say
-    )
+    with console.following() as audience:
+        outcome = sweeps.resume(
+            directory,
+            detect().limited_to(gpus),
+            Execution(executor, cohort),
+            notify=console.say,
+            audience=audience,
+        )
     return _close(outcome)
 
 
@@ -128,20 +137,23 @@ def _start(
         console.say(f"note: {note}")
     console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
     gc.enable()
-    outcome = sweeps.run(
-        made,
-        directory,
-        hardware,
-        execution,
-        command=sys.argv[1:],
-        notify=console.say,
-    )
+    with console.following() as audience:
+        outcome = sweeps.run(
+            made,
+            directory,
+            hardware,
+            execution,
+            command=sys.argv[1:],
+            notify=console.say,
+            audience=audience,
+        )
     return _close(outcome)
 
 
 def _close(outcome: Outcome) -> int:
     """Say how it ended and name the next command."""
     from orchestrator.errors import Exit
+    from orchestrator.leaderboard import render_top
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
@@ -155,6 +167,9 @@ def _close(outcome: Outcome) -> int:
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
         console.say("a failed trial is not tried again; --fresh starts the sweep anew")
+    console.say("")
+    console.out(render_top(outcome.board, TOP))
+    console.say("")
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code

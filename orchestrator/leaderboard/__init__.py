@@ -11,8 +11,17 @@ HTML or for a terminal; `report.py` is the HTML page.
 
 from __future__ import annotations
 
-from orchestrator.leaderboard.export import FORMATS, render, write_leaderboard
+from orchestrator.leaderboard.export import FORMATS, render, render_top, write_leaderboard
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.table import Leaderboard, build
 
-__all__ = ["FORMATS", "Entry", "Leaderboard", "build", "rank", "render", "write_leaderboard"]
+__all__ = [
+    "FORMATS",
+    "Entry",
+    "Leaderboard",
+    "build",
+    "rank",
+    "render",
+    "render_top",
+    "write_leaderboard",
+]

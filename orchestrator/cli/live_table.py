@@ -1,0 +1,96 @@
+"""The progress of a sweep on a terminal: drawn again in place about once a second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+from rich.text import Text
+
+from orchestrator.progress_table import Line, Style, lines
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Progress, Track
+
+FRAME_LINES = 5
+"""What is not a trial: two lines of summary, an empty one, the headings, the rest."""
+
+STYLES = {
+    Style.PLAIN: "",
+    Style.FAINT: "dim",
+    Style.STRONG: "bold",
+    Style.GOOD: "green",
+    Style.BAD: "red",
+    Style.BUSY: "cyan",
+}
+
+
+class LiveTable:
+    """Implements `orchestrator.watch.Audience`. Use as a context manager.
+
+    It draws when it is shown something and has no thread of its own. The cursor stays visible:
+    a process that is killed leaves a terminal that is as it was.
+
+    Args:
+        terminal: Where to draw.
+        ascii_only: Whether it can show nothing but ASCII.
+    """
+
+    def __init__(self, terminal: TextIO, *, ascii_only: bool = False) -> None:
+        self._console = Console(file=terminal, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            vertical_overflow="crop",
+        )
+        self._ascii_only = ascii_only
+        self._drawn: list[Line] = []
+        self._width = self._console.width
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        self._console.show_cursor(True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def looks_at(self, progress: Progress) -> Sequence[Track]:
+        """Return the trials that the terminal has lines for."""
+        return progress.select(max(1, self._console.height - FRAME_LINES - 1))
+
+    def show(self, progress: Progress) -> None:
+        """Draw the sweep as it stands."""
+        width = max(20, self._console.width - 1)  # the last column is where terminals wrap
+        self._rewind(self._console.width)
+        self._drawn = lines(progress, self.looks_at(progress), width, ascii_only=self._ascii_only)
+        self._live.update(Text("\n").join(map(_text, self._drawn)), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the table."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _rewind(self, width: int) -> None:
+        """Go up by the lines that a terminal made narrower has wrapped, and clear them."""
+        if width < self._width:
+            lengths = [sum(len(span.text) for span in line) for line in self._drawn]
+            wrapped = sum(max(0, math.ceil(length / width) - 1) for length in lengths)
+            for _ in range(wrapped):
+                self._console.control(
+                    Control(
+                        ControlType.CARRIAGE_RETURN,
+                        (ControlType.ERASE_IN_LINE, 2),
+                        (ControlType.CURSOR_UP, 1),
+                    )
+                )
+        self._width = width
+
+
+def _text(line: Line) -> Text:
+    return Text.assemble(*((span.text, STYLES[span.style]) for span in line), no_wrap=True)
