@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from rich.cells import cell_len, set_cell_size
@@ -70,10 +70,11 @@ FORMS = (
     Form(frozenset(), CURVE_WIDTH, LONGEST_SETTING),
     Form(frozenset(), SHORT_CURVE, LONGEST_SETTING),
     Form(frozenset({"trial"}), SHORT_CURVE, LONGEST_SETTING),
-    Form(frozenset({"trial"}), SHORT_CURVE, 8),
-    Form(frozenset({"trial"}), LEAST_CURVE, 6),
-    Form(frozenset({"trial", "best"}), LEAST_CURVE, 6),
-    Form(frozenset({"trial", "best", "time"}), LEAST_CURVE, 4),
+    Form(frozenset({"trial"}), SHORT_CURVE, 12),
+    Form(frozenset({"trial", "best"}), SHORT_CURVE, 12),
+    Form(frozenset({"trial", "best"}), SHORT_CURVE, 8),
+    Form(frozenset({"trial", "best"}), LEAST_CURVE, 8),
+    Form(frozenset({"trial", "best", "time"}), LEAST_CURVE, 6),
     Form(frozenset({"trial", "best", "time", "curve"}), 0, 4),
 )
 
@@ -149,7 +150,7 @@ def best_words(progress: Progress) -> str:
         return f"best so far: {metric} {number(track.value)}, {settings_of(track)}"
     if (track := progress.leading) is not None:
         value = number(track.last(metric) or 0.0)
-        return f"none has finished; in front: {metric} {value}, {settings_of(track)}"
+        return f"leading so far: {metric} {value}, {settings_of(track)}"
     return ""
 
 
@@ -199,8 +200,12 @@ def _table(
 ) -> list[Line]:
     for form in FORMS:
         columns = _columns(progress, tracks, form, ascii_only)
-        if _total(columns) <= width:
+        spare = width - _total(columns)
+        if spare >= 0:
             break
+    if 0 < form.curve < CURVE_WIDTH and spare > 0:
+        wider = min(CURVE_WIDTH, form.curve + spare)
+        columns = _columns(progress, tracks, replace(form, curve=wider), ascii_only)
     if details:
         told = tuple(Span(one_line(track.detail), Style.FAINT) for track in tracks)
         columns.append(Column("detail", "detail", told))

@@ -14,11 +14,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.leaderboard.ranking import Entry, rank
-from orchestrator.leaderboard.text import duration, figure, is_number, one_line, setting, spelled
+from orchestrator.leaderboard.text import (
+    duration,
+    figure,
+    is_number,
+    number,
+    one_line,
+    setting,
+    spelled,
+)
 from orchestrator.ledger import TrialRecord
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether first and second can be told apart, and the note that says it."""
+
+    told_apart: bool
+    note: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class Leaderboard:
         objective: What it was ranked by.
         entries: The points, ranked ones first.
         axes: Dotted names of the changed settings, in order of appearance.
+        verdict: On ranks 1 and 2; None where fewer than two points are ranked.
         notes: Sentences a reader needs in order to believe the ranking, or not to.
     """
 
@@ -41,6 +58,7 @@ class Leaderboard:
     objective: Objective
     entries: tuple[Entry, ...]
     axes: tuple[str, ...]
+    verdict: Verdict | None
     notes: tuple[str, ...]
 
     @property
@@ -100,12 +118,23 @@ class Table:
         kept = [
             i
             for i, column in enumerate(self.columns)
-            if column.heading is not None and any(row[i].text for row in rows)
+            if column.heading is not None
+            and any(row[i].text for row in rows)
+            and not (ranked and column.name == "state")  # what is ranked has finished
         ]
         return Table(
             tuple(self.columns[i] for i in kept),
             tuple(tuple(row[i] for i in kept) for row in rows),
             len(rows) if ranked else 0,
+        )
+
+    def without(self, name: str | None) -> Table:
+        """Return the table without one column."""
+        kept = [i for i, column in enumerate(self.columns) if column.name != name]
+        return Table(
+            tuple(self.columns[i] for i in kept),
+            tuple(tuple(row[i] for i in kept) for row in self.rows),
+            self.n_ranked,
         )
 
 
@@ -121,6 +150,7 @@ def build(
         run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
     """
     entries = tuple(rank(trials, objective))
+    verdict = _verdict(entries)
     return Leaderboard(
         title=title,
         run_directory=run_directory,
@@ -128,7 +158,8 @@ def build(
         objective=objective,
         entries=entries,
         axes=tuple(dict.fromkeys(axis for entry in entries for axis in entry.changed)),
-        notes=tuple(_notes(entries, trials, objective)),
+        verdict=verdict,
+        notes=tuple(_notes(entries, verdict, trials, objective)),
     )
 
 
@@ -239,17 +270,24 @@ def _command(board: Leaderboard, entry: Entry) -> str:
     return f"arbiter train --base-config {shlex.quote(path)}"
 
 
+ONE_SEED = "One seed per point: the ranking has no measure of chance."
+SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
+
+
 def _notes(
-    entries: Sequence[Entry], trials: Sequence[TrialRecord], objective: Objective
+    entries: Sequence[Entry],
+    verdict: Verdict | None,
+    trials: Sequence[TrialRecord],
+    objective: Objective,
 ) -> Iterable[str]:
     ranked = [entry for entry in entries if entry.rank is not None]
     metric, test_metric = objective.metric, objective.test_metric
+    said = [verdict.note] if verdict is not None else []
     if entries and all(entry.n_seeds == 1 for entry in entries):
-        yield "One seed per point: the ranking has no measure of chance."
+        said.append(ONE_SEED)
     elif any(entry.n_seeds == 1 for entry in ranked):
-        yield "Some points have one seed: their place has no measure of chance."
-    if len(ranked) > 1:
-        yield from _closeness(ranked)
+        said.append(SOME_ONE_SEED)
+    yield from dict.fromkeys(said)
     if ranked and test_metric is not None:
         if ranked[0].test is None:
             yield f"The best point was chosen by {metric}; it did not report {test_metric}."
@@ -269,21 +307,28 @@ def _notes(
     yield from _baselines(trials)
 
 
-def _closeness(ranked: Sequence[Entry]) -> Iterable[str]:
+def _verdict(entries: Sequence[Entry]) -> Verdict | None:
     """Whether first and second can be told apart."""
+    ranked = [entry for entry in entries if entry.rank is not None]
+    alone = all(entry.n_seeds == 1 for entry in entries)
+    if len(ranked) < 2:
+        return None
     first, second = ranked[0], ranked[1]
     shared = sum(entry.rank == 1 for entry in ranked)
     if shared > 1:
-        yield f"{shared} points share rank 1; the first of them in the plan is listed first."
-        return
+        note = f"{shared} points share rank 1; the first of them in the plan is listed first."
+        return Verdict(False, note)
     assert first.value is not None and second.value is not None
     spreads = [entry.spread for entry in (first, second) if entry.spread is not None]
-    gap = abs(first.value - second.value)
-    if spreads and gap < max(spreads):
-        yield (
-            f"Ranks 1 and 2 are {gap:.2g} apart, less than the spread of their seeds"
-            f" ({max(spreads):.2g}): it takes more seeds to tell them apart."
-        )
+    if not spreads:
+        return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
+    gap, spread = abs(first.value - second.value), max(spreads)
+    apart = f"Ranks 1 and 2 are {number(gap)} apart"
+    if gap < spread:
+        close = f"{apart}, less than the spread of their seeds ({number(spread)})"
+        return Verdict(False, f"{close}: it takes more seeds to tell them apart.")
+    times = f"{gap / spread:.1f} times" if spread > 0 else "more than"
+    return Verdict(True, f"{apart}, {times} the spread of their seeds ({number(spread)}).")
 
 
 def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
