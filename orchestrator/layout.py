@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from orchestrator.errors import LockedError, Problem, UsageError, nearest
@@ -98,10 +99,11 @@ class RunDirectory:
         """
         try:
             found = json.loads(self.holder.read_text())
+            since_s = self.holder.stat().st_mtime
             writer = Writer(int(found["pid"]), str(found["host"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if writer.host == socket.gethostname() and not _lives(writer.pid):
+        if writer.host == socket.gethostname() and not _lives(writer.pid, since_s):
             return None
         return writer
 
@@ -140,14 +142,18 @@ class RunDirectory:
             lock.release()
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid: int, before_s: float) -> bool:
+    """Return whether a process still runs that was there before a time in seconds since 1970."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        # A killed one stays in the table until its parent asks; its number may be another's by now.
+        return bool(
+            process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= before_s + 1
+        )
+    except psutil.NoSuchProcess:
         return False
-    except (OSError, OverflowError):  # somebody else's
+    except psutil.Error:  # somebody else's
         return True
-    return True
 
 
 def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:

@@ -134,7 +134,12 @@ class Progress:
         self.running = {t.id: t for t in self.tracks.values() if t.state is State.RUNNING}
         self.began_s: float | None = None
         self.now_s, self.at = 0.0, 0.0
+        self.closed = False
         self._workers = 1
+        self._counts: Counter[str] = Counter()
+        self._left_s = self._done_s = 0.0
+        for track in self.tracks.values():
+            self._add(track)
         self._ended: list[Track] = []
         self._best: list[Track] = []
         self._file(t for t in self.tracks.values() if t.state is State.ENDED)
@@ -158,15 +163,27 @@ class Progress:
             touched.pop(track.id, None)
             touched[track.id] = None
             if event.kind == "started":
+                self._remove(track)
                 found = RESUMES.search(event.detail)
                 track.step = track.begun_step = int(found[1]) if found else 0
                 track.begun_at = event.at
                 track.cohort = self._cohorts.get(track.id, (track.id,))
+                self._add(track)
         return list(touched)
+
+    def _add(self, track: Track, sign: int = 1) -> None:
+        """Count a trial in the sums; with a thousand of them they are not added up each time."""
+        self._counts[track.label] += sign
+        self._left_s += sign * track.left_s
+        self._done_s += sign * track.done_s
+
+    def _remove(self, track: Track) -> None:
+        """Take a trial that is about to change out of the sums."""
+        self._add(track, -1)
 
     def _begin(self, at: float) -> None:
         """Forget the attempts before: their pace says nothing about this one."""
-        self.began_s, self._cohorts = at, {}
+        self.began_s, self._cohorts, self._done_s = at, {}, 0.0
         for track in self.tracks.values():
             track.begun_step, track.begun_at, track.cohort = None, None, ()
 
@@ -175,9 +192,11 @@ class Progress:
         ended = []
         for standing in standings:
             track = self.tracks[standing.id]
+            self._remove(track)
             track.state, track.reason = standing.state, standing.reason
             track.detail, track.step = standing.detail, standing.step
             track.active_s = standing.active_s
+            self._add(track)
             self.running.pop(track.id, None)
             if track.state is State.RUNNING:
                 self.running[track.id] = track
@@ -224,11 +243,13 @@ class Progress:
         elif self._done_s > 0:
             self._pace.begin(now_s, self._done_s)
 
-    def abandon(self) -> None:
-        """Note that no process trains: what ran was cut off, and waits for a resume."""
+    def close(self) -> None:
+        """Note that no process trains any more; what ran was cut off, and waits for a resume."""
         for track in self.running.values():
+            self._remove(track)
             track.state, track.detail = State.WAITING, f"cut off after step {track.step}"
-        self.running = {}
+            self._add(track)
+        self.running, self.closed = {}, True
 
     def look_back(self, at: float) -> None:
         """Note that it stands so now, where all there is of the time before are the events.
@@ -255,23 +276,14 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """How many of them have ended, for whatever reason."""
-        return sum(track.state is State.ENDED for track in self.tracks.values())
-
-    @property
-    def pending(self) -> bool:
-        """True where there is something left to train."""
-        return any(
-            track.state is not State.ENDED or (track.reason is not None and track.reason.resumable)
-            for track in self.tracks.values()
-        )
+        """How many of them have ended for good, for whatever reason."""
+        return sum(self._counts[reason.value] for reason in Reason if not reason.resumable)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many trials are in which state, those that ended by their reason."""
-        found = Counter(track.label for track in self.tracks.values())
         order = [State.RUNNING.value, State.WAITING.value, *(reason.value for reason in Reason)]
-        return {label: found[label] for label in order if found[label]}
+        return {label: self._counts[label] for label in order if self._counts[label]}
 
     @property
     def best(self) -> Track | None:
@@ -301,15 +313,12 @@ class Progress:
     @property
     def eta_s(self) -> float | None:
         """Seconds to the end of the last trial; None while they cannot be told."""
-        left = sum(track.left_s for track in self.tracks.values())
+        if self.closed or self.done == self.planned:
+            return None
         lanes: dict[tuple[str, ...], float] = {}
         for track in self.running.values():
             lanes[track.cohort] = lanes.get(track.cohort, 0.0) + track.left_s
-        return self._pace.eta_s(self.now_s, left, list(lanes.values()), self._workers)
-
-    @property
-    def _done_s(self) -> float:
-        return sum(track.done_s for track in self.tracks.values())
+        return self._pace.eta_s(self.now_s, self._left_s, list(lanes.values()), self._workers)
 
     def select(self, room: int) -> list[Track]:
         """Return the trials to show, in the order of the plan.
@@ -323,7 +332,7 @@ class Progress:
         if self.planned <= room:
             return list(self.tracks.values())
         waiting = (track for track in self.tracks.values() if track.state is State.WAITING)
-        last = [track for track in reversed(self._ended) if track.state is State.ENDED]
+        last = (track for track in reversed(self._ended) if track.state is State.ENDED)
         order = chain(self._best[: room // 3], self.running.values(), last, waiting)
         chosen = dict(islice(((track.position, track) for track in unique(order)), room))
         return [chosen[position] for position in sorted(chosen)]

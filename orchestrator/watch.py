@@ -83,7 +83,7 @@ class Watch:
         self._stop.set()
         self._thread.join()
         try:
-            self._look()
+            self._look(last=True)
         finally:
             self._ledger.close()
 
@@ -94,7 +94,7 @@ class Watch:
             except ArbiterError:  # the next look finds it all; the last one says what is wrong
                 continue
 
-    def _look(self) -> None:
+    def _look(self, *, last: bool = False) -> None:
         events = self._ledger.events(self._seen)
         if events:
             append_events(self.directory.events, events)
@@ -106,6 +106,8 @@ class Watch:
         if len(news) > MOST_NEWS:
             more = f"and {len(news) - MOST_NEWS} more:"
             self.notify(f"{more} arbiter status {self.directory.shown()} lists them")
+        if last:
+            self.progress.close()
         self._show()
 
     def _show(self) -> None:
@@ -138,7 +140,7 @@ def survey(ledger: Ledger, at: float | None) -> Progress:
     progress = Progress(sweep["name"], Objective(**sweep["objective"]), ledger.trials())
     read(ledger, progress, events)
     if at is None:
-        progress.abandon()
+        progress.close()
         at = events[-1].at if events else 0.0
     read_curves(ledger, progress, list(progress.tracks.values()))
     progress.look_back(at)

@@ -50,5 +50,4 @@ class IntervalLines:
     def _due(self, progress: Progress) -> bool:
         if self._said_s is None:
             return progress.begun
-        over = progress.done == progress.planned
-        return over or progress.now_s - self._said_s >= self._interval_s
+        return progress.closed or progress.now_s - self._said_s >= self._interval_s

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.control import Control
 from rich.live import Live
-from rich.segment import ControlType
+from rich.segment import ControlType, Segment
+from rich.style import Style as RichStyle
 from rich.text import Text
 
 from orchestrator.progress_table import Line, Style, lines
@@ -21,12 +23,12 @@ FRAME_LINES = 5
 """What is not a trial: two lines of summary, an empty one, the headings, the rest."""
 
 STYLES = {
-    Style.PLAIN: "",
-    Style.FAINT: "dim",
-    Style.STRONG: "bold",
-    Style.GOOD: "green",
-    Style.BAD: "red",
-    Style.BUSY: "cyan",
+    Style.PLAIN: None,
+    Style.FAINT: RichStyle(dim=True),
+    Style.STRONG: RichStyle(bold=True),
+    Style.GOOD: RichStyle(color="green"),
+    Style.BAD: RichStyle(color="red"),
+    Style.BUSY: RichStyle(color="cyan"),
 }
 
 
@@ -70,7 +72,7 @@ class LiveTable:
         width = max(20, self._console.width - 1)  # the last column is where terminals wrap
         self._rewind(self._console.width)
         self._drawn = lines(progress, self.looks_at(progress), width, ascii_only=self._ascii_only)
-        self._live.update(Text("\n").join(map(_text, self._drawn)), refresh=True)
+        self._live.update(Frame(self._drawn), refresh=True)
 
     def say(self, text: str) -> None:
         """Print a line above the table."""
@@ -92,5 +94,14 @@ class LiveTable:
         self._width = width
 
 
-def _text(line: Line) -> Text:
-    return Text.assemble(*((span.text, STYLES[span.style]) for span in line), no_wrap=True)
+@dataclass(frozen=True)
+class Frame:
+    """Lines as Rich draws them, without its layout: they fit already."""
+
+    drawn: Sequence[Line]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.drawn:
+            for span in line:
+                yield Segment(span.text, STYLES[span.style])
+            yield Segment.line()

@@ -61,7 +61,7 @@ def status(
     console.out(render_status(progress, output, writer, page.width, ascii_only=page.ascii_only))
     if writer is not None:
         console.say(f"process {writer.pid} on {writer.host} trains it")
-    elif progress.pending:
+    elif progress.done < progress.planned:
         console.say("no process trains it")
         console.say(f"next: arbiter resume {directory.shown()}")
         return 0
