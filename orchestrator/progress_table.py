@@ -114,10 +114,11 @@ def lines(
     found = [_summary(progress, width), (Span(_best(progress)),)]
     if tracks:
         found.append(())
-        found += _table(progress, tracks, width, ascii_only, details)
+        found += _table(progress, tracks, width, details)
     if rest := _rest(progress, tracks):
         found.append((Span(rest, Style.FAINT),))
-    return [_cut(line, width, "..." if ascii_only else "…") for line in found]
+    fitting = [_cut(line, width) for line in found]
+    return [_ascii(line) for line in fitting] if ascii_only else fitting
 
 
 def plain(line: Line) -> str:
@@ -175,7 +176,7 @@ def _summary(progress: Progress, width: int) -> Line:
 def settings_of(track: Track) -> str:
     """Return `weight_decay=0.1 seed=3`."""
     names = short_names(track.changed)
-    changed = [f"{names[key]}={_setting(value)}" for key, value in track.changed.items()]
+    changed = [f"{one_line(names[key])}={_setting(value)}" for key, value in track.changed.items()]
     return " ".join([*changed, f"seed={track.seed}"])
 
 
@@ -195,17 +196,15 @@ def _rest(progress: Progress, tracks: Sequence[Track]) -> str:
 # A line a trial
 
 
-def _table(
-    progress: Progress, tracks: Sequence[Track], width: int, ascii_only: bool, details: bool
-) -> list[Line]:
+def _table(progress: Progress, tracks: Sequence[Track], width: int, details: bool) -> list[Line]:
     for form in FORMS:
-        columns = _columns(progress, tracks, form, ascii_only)
+        columns = _columns(progress, tracks, form)
         spare = width - _total(columns)
         if spare >= 0:
             break
     if 0 < form.curve < CURVE_WIDTH and spare > 0:
         wider = min(CURVE_WIDTH, form.curve + spare)
-        columns = _columns(progress, tracks, replace(form, curve=wider), ascii_only)
+        columns = _columns(progress, tracks, replace(form, curve=wider))
     if details:
         told = tuple(Span(one_line(track.detail), Style.FAINT) for track in tracks)
         columns.append(Column("detail", "detail", told))
@@ -221,15 +220,11 @@ def _table(
     return found
 
 
-def _columns(
-    progress: Progress, tracks: Sequence[Track], form: Form, ascii_only: bool
-) -> list[Column]:
+def _columns(progress: Progress, tracks: Sequence[Track], form: Form) -> list[Column]:
     metric, best = progress.objective.metric, progress.best
-    star, ellipsis = ("*", "...") if ascii_only else ("★", "…")
-    states = tuple(Span(t.label + (f" {star}" if t is best else ""), _style(t)) for t in tracks)
+    states = tuple(Span(t.label + (" ★" if t is best else ""), _style(t)) for t in tracks)
     metrics = _curve_metrics(progress, tracks)
     curve = metrics[0] if len(metrics) == 1 and len(metrics[0]) <= form.curve else "curve"
-    marks = ASCII if ascii_only else BLOCKS
 
     def draw(track: Track) -> Span:
         found = track.curve(progress.objective)
@@ -237,11 +232,11 @@ def _columns(
             return Span("")
         style = Style.PLAIN if found[0] == metrics[0] else Style.FAINT
         reached = math.ceil(form.curve * min(1.0, track.step / track.steps))
-        return Span(sparkline(found[1].values, reached, marks), style)
+        return Span(sparkline(found[1].values, reached), style)
 
     columns = [
         Column("trial", "trial", tuple(Span(t.id, Style.FAINT) for t in tracks)),
-        *_axes(progress, tracks, form.heading, ellipsis),
+        *_axes(progress, tracks, form.heading),
         Column("seed", "seed", tuple(Span(str(t.seed)) for t in tracks), right=True),
         Column("state", "state", states),
         Column("step", "step", tuple(Span(f"{t.step}/{t.steps}") for t in tracks), right=True),
@@ -254,17 +249,16 @@ def _columns(
     return [c for c in kept if c.name == "state" or any(cell.text for cell in c.cells)]
 
 
-def _axes(progress: Progress, tracks: Sequence[Track], longest: int, ellipsis: str) -> list[Column]:
+def _axes(progress: Progress, tracks: Sequence[Track], longest: int) -> list[Column]:
     names = short_names(progress.axes)
     columns = []
     for axis in progress.axes:
         values = [track.changed.get(axis) for track in tracks]
         cells = tuple(
-            Span(_setting(track.changed[axis], ellipsis) if axis in track.changed else "")
-            for track in tracks
+            Span(_setting(track.changed[axis]) if axis in track.changed else "") for track in tracks
         )
         widest = max(cell_len(cell.text) for cell in cells)
-        heading = fitted(one_line(names[axis]), max(longest, widest), ellipsis)
+        heading = fitted(one_line(names[axis]), max(longest, widest))
         columns.append(Column(axis, heading, cells, all(map(is_number, values))))
     return columns
 
@@ -292,8 +286,8 @@ def _time(progress: Progress, track: Track) -> str:
     return f"{seconds:.1f}s" if seconds < 59.95 else clock(seconds)
 
 
-def _setting(value: object, ellipsis: str = "…") -> str:
-    return fitted(setting(value), LONGEST_SETTING, ellipsis)
+def _setting(value: object) -> str:
+    return fitted(setting(value), LONGEST_SETTING)
 
 
 def _style(track: Track) -> Style:
@@ -327,11 +321,9 @@ def roughly(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours < 24 else f"{hours} h"
 
 
-def fitted(text: str, width: int, ellipsis: str = "…") -> str:
+def fitted(text: str, width: int) -> str:
     """Return text cut to a width, with an ellipsis where something is missing."""
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - len(ellipsis))) + ellipsis[:width]
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)) + "…"
 
 
 def _padded(text: str, width: int, right: bool) -> str:
@@ -351,15 +343,23 @@ def _zip(columns: Sequence[Column], widths: Sequence[int]) -> zip[tuple[Column, 
     return zip(columns, widths, strict=True)
 
 
-def _cut(line: Line, width: int, ellipsis: str) -> Line:
+def _cut(line: Line, width: int) -> Line:
     """Return the part of a line that fits."""
-    if sum(cell_len(span.text) for span in line) <= width:
-        return line
-    kept, room = [], width
+    kept: list[Span] = []
     for span in line:
-        text = span.text if cell_len(span.text) < room else fitted(span.text + " ", room, ellipsis)
-        kept.append(Span(text, span.style))
-        room -= cell_len(text)
-        if room <= 0 or text != span.text:
-            break
+        room = width - sum(cell_len(before.text) for before in kept)
+        if cell_len(span.text) > room:
+            return (*kept, Span(fitted(span.text, room), span.style)) if room > 0 else tuple(kept)
+        kept.append(span)
     return tuple(kept)
+
+
+IN_ASCII = str.maketrans(f"{BLOCKS}…★", f"{ASCII}~*")
+
+
+def _ascii(line: Line) -> Line:
+    """Return a line as a terminal that knows no other characters can show it."""
+    return tuple(
+        Span(span.text.translate(IN_ASCII).encode("ascii", "replace").decode(), span.style)
+        for span in line
+    )
