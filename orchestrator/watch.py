@@ -83,18 +83,19 @@ class Watch:
         self._stop.set()
         self._thread.join()
         try:
-            self._look(last=True)
+            self.look(last=True)
         finally:
             self._ledger.close()
 
     def _follow(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             try:
-                self._look()
+                self.look()
             except ArbiterError:  # the next look finds it all; the last one says what is wrong
                 continue
 
-    def _look(self, *, last: bool = False) -> None:
+    def look(self, *, last: bool = False) -> None:
+        """Read what is new, and tell and show it; the thread does so every `INTERVAL_S`."""
         events = self._ledger.events(self._seen)
         if events:
             append_events(self.directory.events, events)

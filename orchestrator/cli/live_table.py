@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.control import Control
 from rich.live import Live
@@ -14,7 +17,7 @@ from rich.segment import ControlType, Segment
 from rich.style import Style as RichStyle
 from rich.text import Text
 
-from orchestrator.progress_table import Line, Style, lines
+from orchestrator.progress_table import Line, Style, lines, plain
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress, Track
@@ -53,7 +56,9 @@ class LiveTable:
         )
         self._ascii_only = ascii_only
         self._drawn: list[Line] = []
-        self._width = self._console.width
+        self._terminal = terminal
+        self._width = 0
+        self._measure()
 
     def __enter__(self) -> LiveTable:
         self._live.start()
@@ -69,8 +74,8 @@ class LiveTable:
 
     def show(self, progress: Progress) -> None:
         """Draw the sweep as it stands."""
+        self._measure()
         width = max(20, self._console.width - 1)  # the last column is where terminals wrap
-        self._rewind(self._console.width)
         self._drawn = lines(progress, self.looks_at(progress), width, ascii_only=self._ascii_only)
         self._live.update(Frame(self._drawn), refresh=True)
 
@@ -78,18 +83,18 @@ class LiveTable:
         """Print a line above the table."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def _rewind(self, width: int) -> None:
-        """Go up by the lines that a terminal made narrower has wrapped, and clear them."""
+    def _measure(self) -> None:
+        """Take the terminal's size, and go up by the lines that a narrower one has wrapped."""
+        with contextlib.suppress(OSError):
+            self._console.size = os.get_terminal_size(self._terminal.fileno())
+        width = self._console.width
         if width < self._width:
-            lengths = [sum(len(span.text) for span in line) for line in self._drawn]
+            lengths = [cell_len(plain(line)) for line in self._drawn]
             wrapped = sum(max(0, math.ceil(length / width) - 1) for length in lengths)
+            up = (ControlType.CURSOR_UP, 1)
             for _ in range(wrapped):
                 self._console.control(
-                    Control(
-                        ControlType.CARRIAGE_RETURN,
-                        (ControlType.ERASE_IN_LINE, 2),
-                        (ControlType.CURSOR_UP, 1),
-                    )
+                    Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), up)
                 )
         self._width = width
 
