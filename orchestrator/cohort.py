@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
+from orchestrator.names import label_of, merged, safe
 from trainer.config import TierConfig
 
 WORTH_STARTING_S = 20.0
@@ -36,14 +38,21 @@ class Cohort:
     """Trials that train together in one process.
 
     Args:
-        id: For people and for Ray's trial names.
+        id: The sweep's name and a number (`grid-0003`); Ray's folders have it.
         trial_ids: In the order of the plan.
         share: What they get of the machine, together.
+        labels: What each trial is to a person (`lr=0.003 seed=1`).
     """
 
     id: str
     trial_ids: tuple[str, ...]
     share: Share
+    labels: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What Ray's dashboard shows: `grid-0003 n_layers=4 lr=0.003 seed=1`."""
+        return f"{self.id} {merged(self.labels)}".strip()
 
 
 def share_of(trial: TrialRecord) -> Share:
@@ -52,13 +61,23 @@ def share_of(trial: TrialRecord) -> Share:
     return Share(tier.cpus, tier.gpus if tier.device == "cuda" else 0.0)
 
 
+def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
+    """Return how many cohorts with this trial's share the machine runs at once."""
+    share = share_of(trial)
+    if share.gpus:
+        return max(1, int(len(hardware.gpus) / share.gpus))
+    return max(1, hardware.cpus // share.cpus)
+
+
 def predicted_s(trial: TrialRecord) -> float:
     """Guess a trial's seconds, good enough to size cohorts by: operations plus step overhead."""
     rate = GPU_FLOPS if trial.config["tier"]["device"] == "cuda" else CPU_FLOPS
     return trial.flops / rate + int(trial.config["training"]["steps"]) * STEP_OVERHEAD_S
 
 
-def pack(trials: Sequence[TrialRecord], workers: int, size: int | None = None) -> list[Cohort]:
+def pack(
+    trials: Sequence[TrialRecord], workers: int, size: int | None = None, sweep: str = "cohort"
+) -> list[Cohort]:
     """Cut trials into cohorts, in the order of the plan.
 
     Neighbours with the same share go together until they are worth a start, but each worker
@@ -69,7 +88,9 @@ def pack(trials: Sequence[TrialRecord], workers: int, size: int | None = None) -
         trials: What is left to do.
         workers: Cohorts that can run at once, at least 1.
         size: Trials per cohort, instead of the rule.
+        sweep: The name that the cohorts have first.
     """
+    stem = safe(sweep)
     cohorts: list[Cohort] = []
     for share, group in groupby(trials, key=share_of):
         same = list(group)
@@ -78,8 +99,9 @@ def pack(trials: Sequence[TrialRecord], workers: int, size: int | None = None) -
         fair = max(1, math.ceil(len(same) / (3 * workers)))
         n = size if size is not None else min(fits, fair, LONGEST_COHORT)
         for first in range(0, len(same), n):
-            ids = tuple(trial.id for trial in same[first : first + n])
-            cohorts.append(Cohort(f"cohort-{len(cohorts):04d}", ids, share))
+            some = same[first : first + n]
+            ids, labels = tuple(t.id for t in some), tuple(label_of(t) for t in some)
+            cohorts.append(Cohort(f"{stem}-{len(cohorts):04d}", ids, share, labels))
     return cohorts
 
 
@@ -99,6 +121,11 @@ class CohortQueue:
 
         One of them may be what kills the process; alone it harms no other.
         """
+        stem = cohort.id.rpartition("-")[0]
+        labels = dict(zip(cohort.trial_ids, cohort.labels, strict=False))
         for trial_id in trial_ids:
-            self._waiting.append(Cohort(f"cohort-{self._made:04d}", (trial_id,), cohort.share))
+            label = (labels[trial_id],) if trial_id in labels else ()
+            self._waiting.append(
+                Cohort(f"{stem}-{self._made:04d}", (trial_id,), cohort.share, label)
+            )
             self._made += 1

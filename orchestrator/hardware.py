@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import Problem, UsageError
 from trainer.config import TierConfig
+
+LARGEST = "of the cluster's largest node"
 
 
 @dataclass(frozen=True)
@@ -15,12 +17,15 @@ class Hardware:
     """The devices a sweep may use.
 
     Args:
-        cpus: Cores this process may run on.
+        cpus: Cores this process may run on, or all of a cluster's.
         gpus: Memory of each GPU in GiB.
+        largest_node: Most cores and most GPUs of one machine, where there are several; a
+            trial has its share on one of them.
     """
 
     cpus: int
     gpus: tuple[float, ...] = ()
+    largest_node: tuple[int, int] | None = None
 
     def limited_to(self, gpus: int | None) -> Hardware:
         """Return the part that `--gpus N` asks for; all of it where nothing was asked.
@@ -37,7 +42,7 @@ class Hardware:
             if self.gpus:
                 hint = f"--gpus {len(self.gpus)} uses all there are; {hint}"
             raise UsageError(Problem(f"{asked}, this machine has {has}", "--gpus", hint))
-        return Hardware(self.cpus, self.gpus[:gpus])
+        return replace(self, gpus=self.gpus[:gpus])
 
     def best_tier(self) -> str:
         """Return the tier for the smallest GPU there is, or `cpu`."""
@@ -50,21 +55,25 @@ class Hardware:
 
     def refuse(self, tier: TierConfig) -> str | None:
         """Return why a trial under `tier` cannot run here, or None."""
+        cpus, gpus = self.largest_node or (self.cpus, len(self.gpus))
+        used, has = ("in use", "here") if self.largest_node is None else (LARGEST, LARGEST)
         if tier.device == "cuda" and not self.gpus:
             return f"tier {tier.name} needs a GPU: none is in use here"
-        if tier.device == "cuda" and tier.gpus > len(self.gpus):
-            return f"tier.gpus {tier.gpus:g} is more than the {len(self.gpus)} in use"
-        if tier.cpus > self.cpus:
-            return f"tier.cpus {tier.cpus} is more than the {self.cpus} cores here"
+        if tier.device == "cuda" and tier.gpus > gpus:
+            return f"tier.gpus {tier.gpus:g} is more than the {gpus} {used}"
+        if tier.cpus > cpus:
+            return f"tier.cpus {tier.cpus} is more than the {cpus} cores {has}"
         return None
 
 
 def detect() -> Hardware:
     """Look at this machine, without loading torch."""
-    return Hardware(len(os.sched_getaffinity(0)), _gpu_memory_gib())
+    return Hardware(
+        len(os.sched_getaffinity(0)), gpu_memory_gib(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    )
 
 
-def _gpu_memory_gib() -> tuple[float, ...]:
+def gpu_memory_gib(setting: str | None) -> tuple[float, ...]:
     """Return the memory of each GPU that torch would see."""
     import pynvml
 
@@ -77,7 +86,7 @@ def _gpu_memory_gib() -> tuple[float, ...]:
         names = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
         return tuple(
             pynvml.nvmlDeviceGetMemoryInfo(handles[i]).total / 2**30
-            for i in visible(os.environ.get("CUDA_VISIBLE_DEVICES"), names)
+            for i in visible(setting, names)
         )
     finally:
         pynvml.nvmlShutdown()

@@ -116,6 +116,11 @@ class TrialRecord:
         """True where there is something left to train."""
         return self.state is not State.ENDED or (self.reason is not None and self.reason.resumable)
 
+    @property
+    def label(self) -> str:
+        """The reason where it ended, its state before."""
+        return self.reason.value if self.reason is not None else self.state.value
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -254,6 +259,19 @@ class Ledger:
                 found.append(Standing(id, State(state), why, detail, step, active_s, metrics))
         return found
 
+    def tally(self) -> dict[str, int]:
+        """Return how many trials are in each state; ended ones are counted by their reason."""
+        return dict(self._query("SELECT coalesce(reason, state), count(*) FROM trials GROUP BY 1"))
+
+    def running(self) -> dict[str, int]:
+        """Return the steps done of each trial that trains now, by its id."""
+        running = State.RUNNING.value
+        return dict(self._query("SELECT id, step FROM trials WHERE state = ?", (running,)))
+
+    def steps_done(self) -> int:
+        """Return the optimizer steps of all trials together."""
+        return int(self._query("SELECT coalesce(sum(step), 0) FROM trials")[0][0])
+
     def rows(self, trial_id: str, after: int = -1) -> list[tuple[int, dict[str, float]]]:
         """Return `(step, metrics)` of one trial, by step, of the steps above `after`."""
         rows = self._query(
@@ -261,6 +279,24 @@ class Ledger:
             (trial_id, after),
         )
         return [(step, json.loads(metrics)) for step, metrics in rows]
+
+    def began_at(self) -> float | None:
+        """Return when the first thing happened, in seconds since 1970; None before that."""
+        found: float | None = self._query("SELECT min(at) FROM events")[0][0]
+        return found
+
+    def ids(self) -> list[str]:
+        """Return the ids of all trials in plan order."""
+        return [trial_id for (trial_id,) in self._query("SELECT id FROM trials ORDER BY position")]
+
+    def finished(self) -> set[str]:
+        """Return the ids of the trials that finished."""
+        found = self._query("SELECT id FROM trials WHERE reason = ?", (Reason.FINISHED.value,))
+        return {trial_id for (trial_id,) in found}
+
+    def origins(self) -> dict[str, str]:
+        """Return, for each trial that was taken over from another run, the name of that run."""
+        return dict(self._query("SELECT trial_id, detail FROM events WHERE kind = 'reused'"))
 
     def events(self, after: int = 0) -> list[Event]:
         """Return the events with a sequence number above `after`, in order."""
@@ -338,6 +374,37 @@ class Ledger:
             )
             detail = f"{result.reason.value}: {result.detail}" if result.detail else result.reason
             self._event("ended", result.id, str(detail))
+
+    def adopt(
+        self, earlier: TrialRecord, rows: Sequence[tuple[int, dict[str, float]]], run: str
+    ) -> None:
+        """Take over how a trial finished in another run: its rows, its metrics, its time.
+
+        Args:
+            earlier: The trial as that run's ledger has it; the plan's place and axes stay ours.
+            rows: `(step, metrics)`; they replace what there is.
+            run: The name of that run.
+        """
+        with self._writing():
+            self.connection.execute("DELETE FROM rows WHERE trial_id = ?", (earlier.id,))
+            self.connection.executemany(
+                "INSERT INTO rows VALUES (?, ?, ?)",
+                [(earlier.id, step, _dump(metrics)) for step, metrics in rows],
+            )
+            self.connection.execute(
+                "UPDATE trials SET state = ?, reason = ?, detail = ?, step = ?, final = ?,"
+                " active_s = ? WHERE id = ?",
+                (
+                    State.ENDED.value,
+                    Reason.FINISHED.value,
+                    "; ".join(filter(None, (earlier.detail, f"reused from {run}"))),
+                    earlier.step,
+                    _dump(earlier.final),
+                    earlier.active_s,
+                    earlier.id,
+                ),
+            )
+            self._event("reused", earlier.id, run)
 
     def requeue(self, trial_ids: Iterable[str], kind: str, detail: str) -> None:
         """Let trials wait again, because their process died or the sweep is resumed.

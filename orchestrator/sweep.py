@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.cohort import CohortQueue, pack
+from orchestrator.cohort import CohortQueue, pack, workers_for
 from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
@@ -29,6 +29,7 @@ from orchestrator.objective import Objective
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.provenance import provenance
+from orchestrator.reuse import Earlier, adopt
 from orchestrator.signals import StopRequest
 from orchestrator.watch import Audience, Nobody, Watch
 from trainer.config import TierConfig
@@ -76,25 +77,18 @@ def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
     return existing or new_run_directory(root, plan.name, plan.hash)
 
 
-def create(plan: Plan, directory: RunDirectory, command: Sequence[str]) -> None:
+def create(
+    plan: Plan,
+    directory: RunDirectory,
+    command: Sequence[str],
+    reused: Mapping[str, Earlier] | None = None,
+) -> None:
     """Write what a sweep is before anything runs. The caller holds the lock."""
-    records = [
-        TrialRecord(
-            id=trial.id,
-            position=trial.position,
-            point_id=trial.point_id,
-            seed=trial.seed,
-            changed=trial.changed,
-            config=trial.config.model_dump(mode="json"),
-            parameters=trial.parameters,
-            flops=trial.flops,
-        )
-        for trial in plan.trials
-    ]
+    origins = {trial_id: earlier.run for trial_id, earlier in (reused or {}).items()}
     sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
-    Ledger.create(directory.ledger, sweep, records)
+    Ledger.create(directory.ledger, sweep, [trial.record() for trial in plan.trials])
     write_whole(directory.provenance, provenance(command, plan.data_hashes))
-    write_whole(directory.plan, plan.to_json())
+    write_whole(directory.plan, plan.to_json(origins))
 
 
 def run(
@@ -106,17 +100,19 @@ def run(
     command: Sequence[str],
     notify: Notify,
     audience: Audience | None = None,
+    reused: Mapping[str, Earlier] | None = None,
 ) -> Outcome:
     """Start the plan's sweep, or carry it on where it exists.
 
     Args:
         plan: What to do.
-        directory: Where (`place`).
+        directory: Where, from `place`.
         hardware: What may be used.
         execution: How trials are run.
-        command: What was typed, for the record.
+        command: The program's arguments, for the record.
         notify: Takes what a person has to be told, a line at a time.
         audience: Is shown how far the sweep is.
+        reused: Trials that another run has finished; they are taken over, not trained.
 
     Raises:
         LockedError: Another process writes to the directory.
@@ -124,7 +120,10 @@ def run(
     directory.path.mkdir(parents=True, exist_ok=True)
     with directory.locked():
         if not directory.ledger.exists():
-            create(plan, directory, command)
+            create(plan, directory, command, reused)
+        if reused and (n := adopt(directory, reused)):
+            runs = len({earlier.run for earlier in reused.values()})
+            notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
         return carry_on(directory, hardware, execution, notify=notify, audience=audience)
 
 
@@ -156,8 +155,8 @@ def carry_on(
 ) -> Outcome:
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
-        sweep = ledger.sweep()
-        objective = Objective(**sweep["objective"])
+        described = ledger.sweep()
+        objective = Objective(**described["objective"])
         trials = ledger.trials()
         left = [trial for trial in trials if trial.pending]
         _check_fits(left, hardware)
@@ -170,16 +169,16 @@ def carry_on(
             ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
     if left:
         runner = make_executor(execution.executor)
-        workers = _workers(left, hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, execution.cohort_size)
+        workers = workers_for(left[0], hardware) if runner.concurrent else 1
+        cohorts = pack(left, workers, execution.cohort_size, described["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
-        progress = Progress(sweep["name"], objective, waiting)
+        progress = Progress(described["name"], objective, waiting)
         with (
             StopRequest(directory.stop_file, notify) as stop,
             Watch(directory, progress, notify, audience or Nobody()),
         ):
-            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop))
+            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
             trials = ledger.trials()
     board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
@@ -202,11 +201,3 @@ def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:
             refusals.setdefault(refusal, Problem(f"trial {trial.id}: {refusal}"))
     if refusals:
         raise UsageError(*refusals.values())
-
-
-def _workers(trials: Sequence[TrialRecord], hardware: Hardware) -> int:
-    """Return how many cohorts the machine runs at once, by the first trial's share."""
-    tier = TierConfig.model_validate(trials[0].config["tier"])
-    if tier.device == "cuda":
-        return max(1, int(len(hardware.gpus) / tier.gpus))
-    return max(1, hardware.cpus // tier.cpus)

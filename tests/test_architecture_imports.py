@@ -14,15 +14,19 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table", "status"},
-    {"plan"},
+    {"plan_table", "why_table", "status"},
+    {"preview", "why"},
+    {"sweep", "forecast"},
+    {"plan", "reuse", "calibration"},
+    {"trial"},
     {"request", "progress_table"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
     {"space_table", "progress"},
     {"compose", "cohort", "referee", "objective", "events"},
+    {"names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings"},
+    | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
     {"interval", "errors", "placeholders", "pace", "sparkline"},
@@ -31,12 +35,16 @@ LAYERS = (
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
-    "ray": {"orchestrator.executors.ray_tune"},
+    "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},
     "rich": {"orchestrator.cli", "orchestrator.progress_table"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.leaderboard"},
+    "tabulate": {
+        "orchestrator.plan_table",
+        "orchestrator.why_table",
+        "orchestrator.leaderboard",
+    },
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

@@ -21,11 +21,11 @@ FOUR_GPUS = Hardware(cpus=2, gpus=(80.0,) * 4)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One Ray cluster for this file, with four GPUs that exist only for its scheduler."""
-    from orchestrator.executors import ray_tune  # sets the environment that Ray reads
+    from orchestrator.executors import ray_cluster  # sets the environment that Ray reads
 
-    ray_tune.start_cluster(FOUR_GPUS)
+    ray_cluster.start_cluster(FOUR_GPUS)
     yield
-    ray_tune.ray.shutdown()
+    ray_cluster.ray.shutdown()
 
 
 class TestInline(ExecutorContract):

@@ -52,7 +52,30 @@ CohortSize = Annotated[
     int | None,
     typer.Option("--cohort", min=1, help="Trials that share a process. Default: by their length."),
 ]
+Dashboard = Annotated[
+    bool,
+    typer.Option("--dashboard", help="Serve Ray's dashboard on 127.0.0.1, and gauges."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Join the Ray cluster at HOST:PORT, or auto for the one running here."
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even if the same sweep exists.")]
+Reuse = Annotated[
+    str | None,
+    typer.Option(
+        "--reuse",
+        metavar="RUN",
+        help="Take trials over that finished in RUN, or with `auto` in any run.",
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse duplicate trials, and checkpoints that will not fit."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print data and errors only.")]
 Overrides = Annotated[
     list[str] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from typing import TYPE_CHECKING
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.cli.plans import plan_of
-from orchestrator.errors import check_choice
 
 if TYPE_CHECKING:
     from orchestrator.executors import Execution
@@ -41,7 +40,11 @@ def sweep(
     tier: options.Tier = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     name: options.Name = None,
+    reuse: options.Reuse = None,
+    strict: options.Strict = False,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -63,7 +66,8 @@ def sweep(
         overrides=tuple(overrides or ()),
         name=name,
     )
-    return _start(request, gpus, Execution(executor, cohort), fresh, quiet)
+    execution = Execution(executor, cohort, dashboard, address)
+    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -96,24 +100,26 @@ def resume(
     gpus: options.Gpus = None,
     executor: options.ExecutorName = "ray_tune",
     cohort: options.CohortSize = None,
+    dashboard: options.Dashboard = False,
+    address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> int:
     """Carry an interrupted sweep on from its ledger and checkpoints."""
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS, Execution
-    from orchestrator.hardware import detect
+    from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.layout import find_run
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", executor, tuple(EXECUTORS))
+    execution = Execution(executor, cohort, dashboard, address)
+    check_execution(execution)
     directory = find_run(run)
     gc.enable()
     with console.following() as audience:
         outcome = sweeps.resume(
             directory,
-            detect().limited_to(gpus),
-            Execution(executor, cohort),
+            find_hardware(execution, gpus),
+            execution,
             notify=console.say,
             audience=audience,
         )
@@ -121,19 +127,33 @@ def resume(
 
 
 def _start(
-    request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
+    request: Request,
+    gpus: int | None,
+    execution: Execution,
+    fresh: bool,
+    quiet: bool,
+    *,
+    reuse: str | None = None,
+    strict: bool = False,
 ) -> int:
     from orchestrator import sweep as sweeps
-    from orchestrator.executors import EXECUTORS
+    from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_writable, runs_root
+    from orchestrator.plan import make_plan
+    from orchestrator.preview import preview
 
     if quiet:
         console.be_quiet()
-    check_choice("executor", execution.executor, tuple(EXECUTORS))
+    check_execution(execution)
     check_writable(runs_root())
-    made, hardware = plan_of(request, gpus)
+    hardware = find_hardware(execution, gpus)
+    made = make_plan(request, hardware)
     directory = sweeps.place(made, runs_root(), fresh)
-    for note in made.notes:
+    with directory.locked() if directory.path.exists() else contextlib.nullcontext():
+        ahead = preview(made, hardware, directory, execution, reuse=reuse)
+    if strict:
+        ahead.refuse_faults()
+    for note in ahead.notes:
         console.say(f"note: {note}")
     console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
     gc.enable()
@@ -146,6 +166,7 @@ def _start(
             command=sys.argv[1:],
             notify=console.say,
             audience=audience,
+            reused=ahead.reused,
         )
     return _close(outcome)
 

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.cohort import CohortQueue
-from orchestrator.hardware import Hardware
+from orchestrator.errors import Problem, UsageError, check_choice
+from orchestrator.executors import ray_environment
+from orchestrator.hardware import Hardware, detect
 from orchestrator.layout import RunDirectory
 
 EXECUTORS = {
@@ -36,10 +38,14 @@ class Execution:
     Args:
         executor: A name in `EXECUTORS`.
         cohort_size: Trials that share a process; None goes by their length.
+        dashboard: Whether Ray's dashboard is served, and gauges with it.
+        address: The Ray cluster to join, `HOST:PORT` or `auto`; None starts one here.
     """
 
     executor: str = "ray_tune"
     cohort_size: int | None = None
+    dashboard: bool = False
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Job:
         execution: How.
         interrupted: True once the sweep was asked to stop. Workers in other processes look for
             `directory.stop_file` instead, which the asker makes.
+        notify: Takes one line at a time for a person.
     """
 
     directory: RunDirectory
@@ -60,6 +67,7 @@ class Job:
     hardware: Hardware
     execution: Execution
     interrupted: Callable[[], bool]
+    notify: Callable[[str], None] = lambda line: None
 
 
 class Executor(Protocol):
@@ -73,6 +81,51 @@ class Executor(Protocol):
 
     def run(self, job: Job) -> None:
         """Return when every cohort has ended, or the job was interrupted."""
+
+
+def check_execution(execution: Execution) -> None:
+    """Refuse what cannot be run so, before anything is read or written.
+
+    Raises:
+        UsageError: All that is wrong, at once.
+    """
+    check_choice("executor", execution.executor, tuple(EXECUTORS))
+    if execution.executor == "ray_tune":
+        ray_environment.check(execution.dashboard, execution.address)
+        return
+    given = {"--dashboard": execution.dashboard, "--address": execution.address is not None}
+    problems = [
+        Problem(
+            f"got {option} with --executor {execution.executor}, which uses no Ray",
+            option,
+            "leave out one of the two",
+        )
+        for option, is_given in given.items()
+        if is_given
+    ]
+    if problems:
+        raise UsageError(*problems)
+
+
+def find_hardware(execution: Execution, gpus: int | None) -> Hardware:
+    """Return what may be used: of this machine, or of the cluster that is joined for it.
+
+    Args:
+        execution: How trials will be run, checked.
+        gpus: GPUs to use, all where None.
+
+    Raises:
+        UsageError: There are fewer, or the cluster cannot be joined.
+    """
+    if execution.address is None:
+        return detect().limited_to(gpus)
+    if gpus:
+        message = f"got --gpus {gpus} with --address: the cluster says what it has"
+        raise UsageError(Problem(message, "--gpus", "leave it out, or --gpus 0 for the CPUs"))
+    from orchestrator.executors import ray_cluster
+
+    ray_cluster.join_cluster(execution.address)
+    return ray_cluster.cluster_hardware().limited_to(gpus)
 
 
 def make_executor(name: str) -> Executor:

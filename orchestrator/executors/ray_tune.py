@@ -1,4 +1,4 @@
-"""Cohorts on Ray Tune. The only importer of Ray.
+"""Cohorts on Ray Tune. The `ray_` modules of this package are the only importers of Ray.
 
 Ray places cohorts on cores and GPUs and tells when one of their processes dies. A cohort is
 one Ray Tune trial: a custom searcher hands out ids, the trial asks the referee, an actor
@@ -8,55 +8,36 @@ records are scratch: they are never read and are removed at the end.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
-import secrets
 import shutil
-import signal
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Ray reads its environment when it is imported, so this stands before the import.
-_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-}
-for _name, _value in _ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
-if not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-    # Kept in the environment of this process tree: Ray would write a file others can read.
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+from orchestrator.executors import ray_environment
+
+ray_environment.prepare()
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from orchestrator.cohort import Cohort, CohortQueue  # noqa: E402
-from orchestrator.errors import ArbiterError, Exit, Problem, UsageError  # noqa: E402
+from orchestrator.errors import ArbiterError, Exit, Problem  # noqa: E402
 from orchestrator.executors import Job  # noqa: E402
-from orchestrator.hardware import Hardware  # noqa: E402
+from orchestrator.executors.outbox import Outbox  # noqa: E402
+from orchestrator.executors.ray_cluster import (  # noqa: E402
+    check_sees,
+    dashboard_url,
+    start_cluster,
+)
+from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
-from orchestrator.signals import SIGNALS  # noqa: E402
-from trainer.reporting import GO_ON, FitResult, Verdict  # noqa: E402
-
-MOST_UNANSWERED = 16
-"""Rows of one member that may be on their way before it waits for the oldest."""
 
 STOP_POLL_S = 0.1
-OBJECT_STORE_BYTES = 100_000_000
-"""Nothing large goes through Ray's object store; its smallest size is about 75 MB."""
 
 
 class RefereeLostError(ArbiterError):
@@ -77,12 +58,24 @@ class RayTuneExecutor:
         """Train every cohort."""
         with_own_cluster = not ray.is_initialized()
         if with_own_cluster:
-            start_cluster(job.hardware)
+            start_cluster(
+                job.hardware, dashboard=job.execution.dashboard, name=job.directory.path.name
+            )
+        if job.execution.address is not None:
+            check_sees(job.directory.ledger)
+        if job.execution.dashboard:
+            job.notify(how_to_look(dashboard_url()))
         scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=_made(job.directory.scratch)))
         referee: Any = None
         try:
-            referee = ray.remote(_RefereeActor).remote(
-                job.directory.ledger, job.directory.path / "trials"
+            referee = (
+                ray.remote(Referee)  # beside the driver; needs no core of the trials
+                .options(
+                    name=f"referee of {job.directory.path.name}",
+                    enable_task_events=False,  # a task a row: nobody would find the cohorts
+                    **beside_the_driver(),
+                )
+                .remote(job.directory.ledger, job.directory.path / "trials")
             )
             self._tune(job, referee, scratch)
             ray.get(referee.close.remote())
@@ -104,20 +97,19 @@ class RayTuneExecutor:
     def _tune(self, job: Job, referee: Any, scratch: Path) -> None:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(job.hardware.cpus)
         searcher = _CohortSearcher(job, referee)
-        trainable = tune.with_resources(
-            tune.with_parameters(
-                train_cohort, referee=referee, stop_file=str(job.directory.stop_file)
-            ),
-            reserved,
+        trainable = tune.with_parameters(
+            CohortTrainable, referee=referee, stop_file=str(job.directory.stop_file)
         )
-        on_gpu = bool(job.hardware.gpus)
+        trainable.__qualname__ = "Cohort"  # the dashboard's word for the class
+        # Memory of the last trial lingers on a GPU, and Ray's dashboard shows a process under
+        # the name that it had at first: then each cohort has a fresh one.
+        fresh = bool(job.hardware.gpus) or job.execution.dashboard
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                # Memory of the last trial lingers on a GPU: there each cohort has a fresh process.
-                reuse_actors=not on_gpu,
+                reuse_actors=not fresh,
                 trial_name_creator=lambda trial: trial.config["cohort"],
                 trial_dirname_creator=lambda trial: trial.config["cohort"],
             ),
@@ -126,46 +118,41 @@ class RayTuneExecutor:
                 storage_path=str(scratch),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[],
             ),
         )
-        tuner.fit()
+        gauges = Gauges(job.directory, lambda: list(searcher.running.values()))
+        with gauges if job.execution.dashboard else contextlib.nullcontext():
+            tuner.fit()
 
 
-def start_cluster(hardware: Hardware) -> None:
-    """Start Ray on this machine, behind a token.
+class CohortTrainable(tune.Trainable):
+    """A cohort as Ray Tune sees it: one step, in a process of Ray's."""
 
-    Raises:
-        UsageError: Token authentication was switched off.
-    """
-    if os.environ["RAY_AUTH_MODE"] != "token":
-        raise UsageError(
-            Problem(
-                f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: any user of this machine"
-                " could run code as you",
-                "environment",
-                "unset RAY_AUTH_MODE",
-            )
-        )
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    ray.init(
-        address="local",
-        num_cpus=hardware.cpus,
-        num_gpus=len(hardware.gpus),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():  # Ray's own would end this process at SIGTERM
-            signal.signal(number, handler)
+    def setup(  # type: ignore[override]  # Tune calls it through `with_parameters`
+        self, config: dict[str, Any], referee: Any, stop_file: str
+    ) -> None:
+        """Take what every cohort of the sweep is given."""
+        self.referee, self.stop_file = referee, stop_file
 
+    def step(self) -> dict[str, Any]:
+        """Train the cohort to its end."""
+        train_cohort(self.config, referee=self.referee, stop_file=self.stop_file)
+        return {"done": True}
 
-def reserved(config: dict[str, Any]) -> Any:
-    """Return what Ray reserves for a cohort, from the searcher's config."""
-    return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Let the process train another cohort."""
+        return True
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> Any:
+        """Return what Ray reserves for a cohort, from the searcher's config."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+    def __repr__(self) -> str:
+        """Return the name that Ray's dashboard shows."""
+        return str(self.config["name"])
 
 
 def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> None:
@@ -185,8 +172,8 @@ def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> Non
         devices = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
         where = f"process {os.getpid()}" + (f", GPU {devices}" if devices else "")
         ray.get(referee.placed.remote(config["cohort"], ids, where))
-        fit(members, _RemoteReporter(referee), interrupted=interrupted)
-    tune.report({"done": 1})
+        with Outbox(lambda reports: ray.get(referee.take.remote(reports))) as outbox:
+            fit(members, outbox, interrupted=interrupted)
 
 
 class _StopFile:
@@ -201,40 +188,6 @@ class _StopFile:
             self.next_look = now + STOP_POLL_S
             self.seen = self.path.exists()
         return self.seen
-
-
-class _RemoteReporter:
-    """Implements `trainer.Reporter`: sends rows on, and answers with verdicts that came back."""
-
-    def __init__(self, referee: Any) -> None:
-        self.referee = referee
-        self.unanswered: dict[str, deque[Any]] = {}
-
-    def started(self, member_id: str, step: int, note: str) -> None:
-        self.unanswered[member_id] = deque()
-        self.referee.started.remote(member_id, step, note)
-
-    def row(self, member_id: str, step: int, metrics: dict[str, float]) -> Verdict:
-        waiting = self.unanswered[member_id]
-        waiting.append(self.referee.row.remote(member_id, step, metrics))
-        verdict = GO_ON
-        while waiting and verdict is GO_ON:
-            ready = ray.wait([waiting[0]], timeout=0, fetch_local=False)[0]
-            if not ready and len(waiting) <= MOST_UNANSWERED:
-                break
-            answer = ray.get(waiting.popleft())
-            verdict = answer if answer.stop is not None else GO_ON
-        return verdict
-
-    def flush(self) -> None:
-        ray.get(self.referee.flush.remote())
-
-    def ended(self, result: FitResult) -> None:
-        ray.get(self.referee.ended.remote(result))
-
-
-class _RefereeActor(Referee):
-    """The referee in a process of its own, beside the driver; needs no core of the trials."""
 
 
 class _CohortSearcher(Searcher):
@@ -257,6 +210,7 @@ class _CohortSearcher(Searcher):
         self.running[trial_id] = cohort
         return {
             "cohort": cohort.id,
+            "name": cohort.name,
             "trials": " ".join(cohort.trial_ids),
             "cpus": cohort.share.cpus,
             "gpus": cohort.share.gpus,
@@ -283,6 +237,20 @@ class _CohortSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: a sweep is resumed from its ledger."""
+
+
+def beside_the_driver() -> dict[str, Any]:
+    """Return the options of an actor on this machine: a ledger is no file for two machines."""
+    here = ray.get_runtime_context().get_node_id()
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    return {"scheduling_strategy": affinity(here, soft=False)}
+
+
+def how_to_look(url: str | None) -> str:
+    """Return a line for a person: where the dashboard is, and how to log in."""
+    if url is None:
+        return "dashboard: the cluster has none (`ray start --head --include-dashboard=true`)"
+    return f"dashboard: {url} (to log in: {ray_environment.how_to_log_in()})"
 
 
 def _made(path: Path) -> Path:

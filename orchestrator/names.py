@@ -1,0 +1,50 @@
+"""What a trial and a cohort are called where a person reads: Ray's dashboard, gauges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.ledger import TrialRecord
+
+LONGEST_VALUE = 24
+LONGEST_NAME = 120
+MOST_LISTED = 3
+"""Values of an axis that the name of a cohort lists; of more, the first and the last."""
+
+
+def label_of(trial: TrialRecord) -> str:
+    """Return what sets a trial apart: `n_layers=4 lr=0.003 seed=1`."""
+    changed = {**trial.changed, "seed": trial.seed}
+    words = [f"{safe(k.rpartition('.')[2])}={safe(_text(v))}" for k, v in changed.items()]
+    return " ".join(words)[:LONGEST_NAME]
+
+
+def name_of(trial: TrialRecord) -> str:
+    """Return the trial's id and label; ids are unique in a sweep, so its names are."""
+    return f"{trial.id} {label_of(trial)}"
+
+
+def merged(labels: Sequence[str]) -> str:
+    """Return one label for trials that train together: `n_layers=4 lr=0.003,0.01 seed=0..7`."""
+    values: dict[str, dict[str, None]] = {}
+    for label in labels:
+        for word in label.split():
+            key, _, value = word.partition("=")
+            values.setdefault(key, {})[value] = None
+    words = []
+    for key, distinct in values.items():
+        listed = list(distinct)
+        few = len(listed) <= MOST_LISTED
+        words.append(f"{key}={','.join(listed) if few else f'{listed[0]}..{listed[-1]}'}")
+    return " ".join(words)[:LONGEST_NAME]
+
+
+def safe(text: str) -> str:
+    """Return text with letters, digits and `._+-` alone; at least one character."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", text)[:LONGEST_VALUE].strip("_") or "_"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
