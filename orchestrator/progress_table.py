@@ -137,10 +137,12 @@ def counted(progress: Progress) -> str:
 
 
 def timed(progress: Progress) -> str:
-    """Return `1:05, about 4 min left`."""
+    """Return `1:05, about 4 min left`; before the first steps, that it is starting."""
+    said = clock(progress.elapsed_s)
+    if not progress.begun and not progress.closed:
+        return f"{said}, starting"
     eta = progress.eta_s
-    left = "" if eta is None else f", about {roughly(eta)} left"
-    return f"{clock(progress.elapsed_s)}{left}"
+    return said if eta is None else f"{said}, about {roughly(eta)} left"
 
 
 def best_words(progress: Progress) -> str:

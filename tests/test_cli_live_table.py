@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
@@ -17,6 +18,7 @@ from typing import TextIO
 
 import pytest
 
+from orchestrator.cli import console
 from orchestrator.cli.live_table import LiveTable
 from orchestrator.progress import Progress
 from tests.sweeps import tiny_plan
@@ -112,6 +114,20 @@ def test_a_terminal_made_narrower_is_drawn_clean(monkeypatch: pytest.MonkeyPatch
     assert as_wrapped > len(lengths)
     ups = second[: second.index("hand")].count("\x1b[1A") + 1
     assert ups == as_wrapped - 1  # to the first line of the old table, as the terminal shows it
+
+
+def test_a_terminal_that_was_closed_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = pty.openpty()
+    file = os.fdopen(slave, "w", encoding="utf-8")
+    os.close(master)
+    monkeypatch.setattr(sys, "stderr", file)
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+    with pytest.raises(IsADirectoryError), console.following() as audience:
+        audience.show(half_done())
+        console.say("still here")
+        raise IsADirectoryError("an error of the sweep, not of the terminal")
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def test_a_sweep_on_a_terminal_leaves_its_table_and_the_best(tmp_path: Path) -> None:

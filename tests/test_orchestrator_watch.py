@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import sweep
+from orchestrator.cli import console
 from orchestrator.cli.app import app
 from orchestrator.cli.interval_lines import IntervalLines
 from orchestrator.layout import RunDirectory
@@ -222,3 +223,12 @@ def test_a_sweep_in_a_pipe_says_lines_and_no_control(
     assert said[-1].startswith("next: arbiter leaderboard ")
     assert len(said) < 16
     assert "val/loss" in data and "2 of 4 points are not ranked" in data
+
+    app(["leaderboard"], standalone_mode=False)
+    board, talk = capfd.readouterr()
+    assert data.splitlines()[2] in board  # the best row
+    assert talk.startswith("next: arbiter train --base-config ")
+
+    monkeypatch.setattr(console, "_quiet", False)  # and put back after this test
+    assert app([*command, "-q"], standalone_mode=False) == 3
+    assert capfd.readouterr() == (data, "")

@@ -63,10 +63,7 @@ def following() -> Iterator[Audience]:
     elif is_terminal():
         from orchestrator.cli.live_table import LiveTable
 
-        with (
-            contextlib.suppress(OSError),
-            LiveTable(sys.stderr, ascii_only=not shows_unicode(sys.stderr)) as _table,
-        ):
+        with LiveTable(sys.stderr, ascii_only=not shows_unicode(sys.stderr)) as _table:
             try:
                 yield _table
             finally:

@@ -39,7 +39,8 @@ class LiveTable:
     """Implements `orchestrator.watch.Audience`. Use as a context manager.
 
     It draws when it is shown something and has no thread of its own. The cursor stays visible:
-    a process that is killed leaves a terminal that is as it was.
+    a process that is killed leaves a terminal that is as it was. A terminal that is closed ends
+    no sweep.
 
     Args:
         terminal: Where to draw.
@@ -61,12 +62,11 @@ class LiveTable:
         self._measure()
 
     def __enter__(self) -> LiveTable:
-        self._live.start()
-        self._console.show_cursor(True)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
     def looks_at(self, progress: Progress) -> Sequence[Track]:
         """Return the trials that the terminal has lines for."""
@@ -77,11 +77,16 @@ class LiveTable:
         self._measure()
         width = max(20, self._console.width - 1)  # the last column is where terminals wrap
         self._drawn = lines(progress, self.looks_at(progress), width, ascii_only=self._ascii_only)
-        self._live.update(Frame(self._drawn), refresh=True)
+        with contextlib.suppress(OSError):
+            if not self._live.is_started:
+                self._live.start()
+                self._console.show_cursor(True)
+            self._live.update(Frame(self._drawn), refresh=True)
 
     def say(self, text: str) -> None:
         """Print a line above the table."""
-        self._console.print(Text(text), soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._console.print(Text(text), soft_wrap=True)
 
     def _measure(self) -> None:
         """Take the terminal's size, and go up by the lines that a narrower one has wrapped."""
@@ -93,9 +98,9 @@ class LiveTable:
             wrapped = sum(max(0, math.ceil(length / width) - 1) for length in lengths)
             up = (ControlType.CURSOR_UP, 1)
             for _ in range(wrapped):
-                self._console.control(
-                    Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), up)
-                )
+                clear = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), up)
+                with contextlib.suppress(OSError):
+                    self._console.control(clear)
         self._width = width
 
 

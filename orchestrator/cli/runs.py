@@ -28,7 +28,7 @@ def leaderboard(
 ) -> int:
     """Print the leaderboard of a sweep, also while it runs."""
     from orchestrator.layout import find_run
-    from orchestrator.leaderboard import build, render
+    from orchestrator.leaderboard import build, command_of, render
     from orchestrator.ledger import Ledger
     from orchestrator.objective import Objective
 
@@ -38,6 +38,10 @@ def leaderboard(
         trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])
     board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
     console.out(render(board, output))
+    if any(trial.pending for trial in trials):
+        console.say(f"next: arbiter status {directory.shown()}")
+    elif board.entries and board.entries[0].rank is not None:
+        console.say(f"next: {command_of(board, board.entries[0])} (the best point again)")
     return 0
 
 

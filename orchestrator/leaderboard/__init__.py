@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from orchestrator.leaderboard.export import FORMATS, render, render_top, write_leaderboard
 from orchestrator.leaderboard.ranking import Entry, rank
-from orchestrator.leaderboard.table import Leaderboard, build
+from orchestrator.leaderboard.table import Leaderboard, build, command_of
 
 __all__ = [
     "FORMATS",
     "Entry",
     "Leaderboard",
     "build",
+    "command_of",
     "rank",
     "render",
     "render_top",

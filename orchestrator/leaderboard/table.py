@@ -218,7 +218,7 @@ def cells(board: Leaderboard) -> Table:
         (Column("seed_values"), lambda e: Cell(e.seed_values)),
         (
             Column("command", "command", code=True),
-            lambda e: Cell(_command(board, e), spelled(_command(board, e))),
+            lambda e: Cell(command_of(board, e), spelled(command_of(board, e))),
         ),
     ]
     return Table(
@@ -265,7 +265,8 @@ def _ids(entry: Entry) -> str:
     return one_line(", ".join(shown) + (f" and {more} more" if more else ""))
 
 
-def _command(board: Leaderboard, entry: Entry) -> str:
+def command_of(board: Leaderboard, entry: Entry) -> str:
+    """Return what trains the first seed of a point again."""
     path = f"{board.run_directory}/trials/{entry.trial_ids[0]}/config.yaml"
     return f"arbiter train --base-config {shlex.quote(path)}"
 
