@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.leaderboard.chance import Sample, chance_of_gap
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.text import (
     duration,
@@ -150,7 +151,7 @@ def build(
         run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
     """
     entries = tuple(rank(trials, objective))
-    verdict = _verdict(entries)
+    verdict = _verdict(entries, objective)
     return Leaderboard(
         title=title,
         run_directory=run_directory,
@@ -271,6 +272,9 @@ def command_of(board: Leaderboard, entry: Entry) -> str:
     return f"arbiter train --base-config {shlex.quote(path)}"
 
 
+SELDOM = 0.05
+"""Chance below which first and second are told apart."""
+
 ONE_SEED = "One seed per point: the ranking has no measure of chance."
 SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
 
@@ -308,7 +312,7 @@ def _notes(
     yield from _baselines(trials)
 
 
-def _verdict(entries: Sequence[Entry]) -> Verdict | None:
+def _verdict(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
     """Whether first and second can be told apart."""
     ranked = [entry for entry in entries if entry.rank is not None]
     alone = all(entry.n_seeds == 1 for entry in entries)
@@ -320,16 +324,19 @@ def _verdict(entries: Sequence[Entry]) -> Verdict | None:
         note = f"{shared} points share rank 1; the first of them in the plan is listed first."
         return Verdict(False, note)
     assert first.value is not None and second.value is not None
-    spreads = [entry.spread for entry in (first, second) if entry.spread is not None]
-    if not spreads:
+    if first.spread is None or second.spread is None:
         return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
-    gap, spread = abs(first.value - second.value), max(spreads)
-    apart = f"Ranks 1 and 2 are {number(gap)} apart"
-    if gap < spread:
-        close = f"{apart}, less than the spread of their seeds ({number(spread)})"
-        return Verdict(False, f"{close}: it takes more seeds to tell them apart.")
-    times = f"{gap / spread:.1f} times" if spread > 0 else "more than"
-    return Verdict(True, f"{apart}, {times} the spread of their seeds ({number(spread)}).")
+    median = objective.statistic == "median"
+    chance = chance_of_gap(
+        Sample(first.value, first.spread, first.n_seeds, median),
+        Sample(second.value, second.spread, second.n_seeds, median),
+    )
+    often = "fewer than 1" if chance < 0.01 else f"about {round(100 * chance)}"
+    gap = f"Ranks 1 and 2 are {number(abs(first.value - second.value))} apart"
+    note = f"{gap}; chance alone makes a gap as large in {often} of 100 sweeps (Welch's t-test)"
+    if chance >= SELDOM:
+        return Verdict(False, f"{note}: it takes more seeds to tell them apart.")
+    return Verdict(True, f"{note}.")
 
 
 def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
