@@ -19,25 +19,29 @@ LAYERS = (
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration"},
     {"trial"},
-    {"request", "progress_table"},
-    {"scale"},
+    {"reading", "scale", "progress_table"},
+    {"layering"},
+    {"request"},
     {"template", "draw", "executors", "leaderboard", "watch"},
-    {"space_table", "progress"},
+    {"group_axis", "progress"},
+    {"space_table", "overrides", "space_check"},
+    {"groups"},
     {"compose", "cohort", "referee", "objective", "events"},
-    {"names"},
+    {"explain", "names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors", "placeholders", "pace", "sparkline"},
+    {"familiar"},
+    {"interval", "errors", "placeholders", "settings"} | {"pace", "sparkline"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
     "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
-    "hydra": {"orchestrator.compose"},
-    "omegaconf": {"orchestrator.compose"},
+    "hydra": {"orchestrator.groups", "orchestrator.overrides"},
+    "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},
     "rich": {"orchestrator.cli", "orchestrator.progress_table"},
     "tabulate": {
