@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from orchestrator.errors import LockedError, Problem, StorageError, UsageError, nearest
@@ -23,6 +24,14 @@ from orchestrator.errors import LockedError, Problem, StorageError, UsageError, 
 def runs_root() -> Path:
     """Return the folder of all run directories: `$ARBITER_RUNS` or `./runs`, absolute."""
     return Path(os.environ.get("ARBITER_RUNS") or "runs").absolute()
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The process that writes to a run directory."""
+
+    pid: int
+    host: str
 
 
 @dataclass(frozen=True)
@@ -73,21 +82,42 @@ class RunDirectory:
         """The resolved config of one trial."""
         return self.trial(trial_id) / "config.yaml"
 
-    def is_locked(self) -> bool:
-        """Return whether a process of this machine writes here; no lock is taken to know it."""
-        try:
-            lock = (self.path / "run.lock").stat().st_ino
-            held = Path("/proc/locks").read_text().splitlines()
-        except OSError:
-            return False
-        return any(line.split()[5].endswith(f":{lock}") for line in held if " -> " not in line)
-
     def shown(self) -> str:
         """Return the path as a person would type it here."""
         try:
             return str(self.path.relative_to(Path.cwd()))
         except ValueError:
             return str(self.path)
+
+    @property
+    def holder(self) -> Path:
+        """Who holds the lock; left behind by a process that was killed."""
+        return self.path / "run.lock.json"
+
+    def writer(self) -> Writer | None:
+        """Return the process that trains here, or None; takes no lock.
+
+        Of a process on another machine it cannot be told whether it still lives.
+        """
+        try:
+            found = json.loads(self.holder.read_text())
+            since_s = self.holder.stat().st_mtime
+            writer = Writer(int(found["pid"]), str(found["host"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if writer.host == socket.gethostname() and not _lives(writer.pid, since_s):
+            return None
+        return writer
+
+    def _named_writer(self) -> Writer | None:
+        """Return who holds the lock; one who took it this moment is given the time to say so."""
+        for _ in range(25):
+            if (writer := self.writer()) is not None:
+                return writer
+            if self.holder.exists():
+                break
+            time.sleep(0.02)
+        return None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,11 +133,11 @@ class RunDirectory:
             message = f"got a link to {self.path.readlink()}, expected the run folder itself"
             raise UsageError(Problem(message, self.shown()))
         lock = FileLock(self.path / "run.lock")
-        holder = self.path / "run.lock.json"
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            who = _who(holder)
+            found = self._named_writer()
+            who = f"process {found.pid} on {found.host}" if found else "another process"
             raise LockedError(
                 Problem(
                     f"{who} writes to this sweep",
@@ -116,23 +146,26 @@ class RunDirectory:
                 )
             ) from error
         try:
-            write_whole(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            itself = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_whole(self.holder, json.dumps(itself))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            self.holder.unlink(missing_ok=True)
             lock.release()
 
 
-def _who(holder: Path) -> str:
-    """Name who holds a lock; one that was taken this moment is given the time to say so."""
-    for _ in range(25):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(holder.read_text())
-            return f"process {found['pid']} on {found['host']}"
-        if holder.exists():
-            break
-        time.sleep(0.02)
-    return "another process"
+def _lives(pid: int, before_s: float) -> bool:
+    """Return whether a process still runs that was there before a time in seconds since 1970."""
+    try:
+        process = psutil.Process(pid)
+        # A killed one stays in the table until its parent asks; its number may be another's by now.
+        return bool(
+            process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= before_s + 1
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # somebody else's
+        return True
 
 
 def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:

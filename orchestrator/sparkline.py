@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.:-=+*#"
@@ -53,14 +52,15 @@ class Curve:
 
 
 def sparkline(values: Sequence[float], width: int, marks: str = BLOCKS) -> str:
-    """Return a curve as at most `width` characters, oldest first.
+    """Return a curve as `width` characters, oldest first.
 
     The lowest value has the first mark and the highest the last. More values than characters
-    are averaged in groups of nearly equal size. Positive values that span more than
-    `LOG_FROM` are shown by their logarithms: a loss that fell fast is not a flat line after.
+    are averaged in groups of nearly equal size; of fewer, each fills several characters.
+    Positive values that span more than `LOG_FROM` are shown by their logarithms: a loss that
+    fell fast is not a flat line after.
 
     Args:
-        values: Finite numbers.
+        values: Finite numbers; none of them is an empty line.
         width: Characters there are.
         marks: From low to high.
     """
@@ -68,10 +68,14 @@ def sparkline(values: Sequence[float], width: int, marks: str = BLOCKS) -> str:
         return ""
     if min(values) > 0 and max(values) > LOG_FROM * min(values):
         values = [math.log(value) for value in values]
-    n = min(width, len(values))
-    edges = [round(i * len(values) / n) for i in range(n + 1)]
-    means = [math.fsum(values[first:end]) / (end - first) for first, end in pairwise(edges)]
+    groups = [
+        values[i * len(values) // width : (i + 1) * len(values) // width]
+        if len(values) >= width
+        else [values[i * len(values) // width]]
+        for i in range(width)
+    ]
+    means = [math.fsum(group) / len(group) for group in groups]
     low, high = min(means), max(means)
     if high == low:
-        return marks[0] * n
+        return marks[0] * width
     return "".join(marks[round((m - low) / (high - low) * (len(marks) - 1))] for m in means)

@@ -24,16 +24,17 @@ from orchestrator.layout import (
     new_run_directory,
     write_whole,
 )
-from orchestrator.leaderboard import build, write_leaderboard
+from orchestrator.leaderboard import Leaderboard, build, write_leaderboard
 from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
+from orchestrator.progress import Progress
 from orchestrator.provenance import provenance
 from orchestrator.reuse import Earlier, adopt
 from orchestrator.revision import Change, Revision, changes, deciding_changes, described
 from orchestrator.signals import StopRequest
 from orchestrator.verify import check_startable
-from orchestrator.watch import Watch
+from orchestrator.watch import Audience, Nobody, Watch
 from trainer.config import RunConfig, TierConfig
 
 Notify = Callable[[str], None]
@@ -47,11 +48,13 @@ class Outcome:
         directory: Where everything is.
         trials: As the ledger has them now.
         trained: Trials that were started in this attempt.
+        board: The leaderboard, as it was written.
     """
 
     directory: RunDirectory
     trials: list[TrialRecord]
     trained: int
+    board: Leaderboard
 
     @property
     def exit_code(self) -> Exit:
@@ -108,6 +111,7 @@ def run(
     *,
     command: Sequence[str],
     notify: Notify,
+    audience: Audience | None = None,
     reused: Mapping[str, Earlier] | None = None,
     forked_from: str | None = None,
 ) -> Outcome:
@@ -121,7 +125,8 @@ def run(
         hardware: What may be used.
         execution: How trials are run.
         command: The program's arguments, for the record.
-        notify: Takes one line at a time.
+        notify: Takes what a person has to be told, a line at a time.
+        audience: Is shown how far the sweep is.
         reused: Trials that another run has finished; they are taken over, not trained.
         forked_from: Name of the run whose trials these were before settings were changed.
 
@@ -140,7 +145,7 @@ def run(
             runs = len({earlier.run for earlier in reused.values()})
             notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
         wanted = {trial.id: trial.config for trial in plan.trials}
-        return carry_on(directory, hardware, execution, wanted, notify=notify)
+        return carry_on(directory, hardware, execution, wanted, notify=notify, audience=audience)
 
 
 def resume(
@@ -150,6 +155,7 @@ def resume(
     revision: Revision | None = None,
     *,
     notify: Notify,
+    audience: Audience | None = None,
 ) -> Outcome:
     """Carry an interrupted sweep on from its ledger.
 
@@ -158,7 +164,8 @@ def resume(
         hardware: What may be used.
         execution: How its trials are run.
         revision: Settings to change for the trials that have not ended.
-        notify: Takes one line at a time.
+        notify: Takes what a person has to be told, a line at a time.
+        audience: Is shown how far the sweep is.
 
     Raises:
         LockedError: Another process writes to the directory.
@@ -174,7 +181,7 @@ def resume(
     tiers = [(trial.id, TierConfig.model_validate(trial.config["tier"])) for trial in left]
     _check_fits(tiers, hardware)
     with directory.locked():
-        return carry_on(directory, hardware, execution, wanted, notify=notify)
+        return carry_on(directory, hardware, execution, wanted, notify=notify, audience=audience)
 
 
 def _revised(
@@ -211,6 +218,7 @@ def carry_on(
     wanted: Mapping[str, RunConfig],
     *,
     notify: Notify,
+    audience: Audience | None = None,
 ) -> Outcome:
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock.
 
@@ -219,17 +227,20 @@ def carry_on(
         hardware: What may be used.
         execution: How its trials are run.
         wanted: Run configs in place of the ledger's, for trials that have not ended.
-        notify: Takes one line at a time.
+        notify: Takes what a person has to be told, a line at a time.
+        audience: Is shown how far the sweep is.
     """
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
-        described = ledger.sweep()
-        objective = Objective(**described["objective"])
+        recorded = ledger.sweep()
+        objective = Objective(**recorded["objective"])
         trials = ledger.trials()
         left = _with_configs([trial for trial in trials if trial.pending], wanted)
-        for line in _revise(ledger, trials, left):
+        revised = _revise(ledger, trials, left)
+        for line in revised:
             notify(f"changed: {line}")
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
+        waiting = ledger.trials() if begun or revised else trials
         attempts = {trial.id: trial.attempts for trial in trials}
         if left:
             todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
@@ -237,20 +248,23 @@ def carry_on(
     if left:
         runner = make_executor(execution.executor)
         workers = workers_for(left[0], hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, execution.cohort_size, described["name"])
+        cohorts = pack(left, workers, execution.cohort_size, recorded["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
+        progress = Progress(recorded["name"], objective, waiting)
         with (
             StopRequest(directory.stop_file, notify) as stop,
-            Watch(directory, objective, notify),
+            Watch(directory, progress, notify, audience or Nobody()),
         ):
             runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
-        with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        # The last to close as a writer: SQLite then puts all of it into the one file.
+        with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
             trials = ledger.trials()
-    publish(directory, trials, objective)
+    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+    write_leaderboard(directory.path, board)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
-    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials))
+    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials), board)
 
 
 def _with_configs(
@@ -283,12 +297,6 @@ def _revise(
 def counted(n: int, noun: str) -> str:
     """Return `1 trial`, `2 trials`."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def publish(directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective) -> None:
-    """Write the leaderboard in all its formats."""
-    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
-    write_leaderboard(directory.path, board)
 
 
 def _check_fits(tiers: Iterable[tuple[str, TierConfig]], hardware: Hardware) -> None:

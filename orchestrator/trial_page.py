@@ -17,7 +17,6 @@ from orchestrator.leaderboard.text import brief, duration, one_line, plain, sett
 from orchestrator.ledger import Event, Ledger, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.sparkline import sparkline
-from orchestrator.status import state_of
 
 FORMATS = ("table", "json")
 LAST_ROWS, LAST_LINES, CURVE_WIDTH = 8, 20, 60
@@ -116,7 +115,8 @@ def _facts(page: TrialPage) -> Iterator[list[str]]:
     yield ["trial", f"{trial.id} of {one_line(page.directory.shown())}"]
     for key, value in {**trial.changed, "training.seed": trial.seed}.items():
         yield [one_line(key), setting(value)]
-    yield ["state", f"{state_of(trial)}, {steps}, {attempts}{deaths}, {duration(trial.active_s)}"]
+    state = trial.state.value if trial.reason is None else trial.reason.value
+    yield ["state", f"{state}, {steps}, {attempts}{deaths}, {duration(trial.active_s)}"]
     if trial.detail:
         yield ["detail", one_line(trial.detail)]
     yield ["parameters", f"{trial.parameters:,}"]

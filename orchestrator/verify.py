@@ -71,7 +71,7 @@ def find_damage(directory: RunDirectory) -> Examination:
             rows = {trial.id: ledger.rows(trial.id) for trial in trials}
     except StorageError as error:
         return Examination(error.problems)
-    live = directory.is_locked()
+    live = directory.writer() is not None
     problems = [*_plan(plan, sweep, trials), *_identity(directory, trials)]
     checkpoints = 0
     for trial in trials:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
 
+TOP = 5
+"""Points of the leaderboard that are printed at the end."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(sweep)
@@ -166,7 +170,10 @@ def resume(
     for note in revision.notes:
         console.say(f"note: {note}")
     gc.enable()
-    outcome = sweeps.resume(directory, hardware, execution, revision, notify=console.say)
+    with console.following() as audience:
+        outcome = sweeps.resume(
+            directory, hardware, execution, revision, notify=console.say, audience=audience
+        )
     return _close(outcome)
 
 
@@ -216,22 +223,25 @@ def _run(
         console.say(f"note: {note}")
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     gc.enable()
-    outcome = sweeps.run(
-        plan,
-        directory,
-        hardware,
-        execution,
-        command=sys.argv[1:],
-        notify=console.say,
-        reused=reused,
-        forked_from=forked_from,
-    )
+    with console.following() as audience:
+        outcome = sweeps.run(
+            plan,
+            directory,
+            hardware,
+            execution,
+            command=sys.argv[1:],
+            notify=console.say,
+            audience=audience,
+            reused=reused,
+            forked_from=forked_from,
+        )
     return _close(outcome)
 
 
 def _close(outcome: Outcome) -> int:
     """Say how it ended and name the next command."""
     from orchestrator.errors import Exit
+    from orchestrator.leaderboard import render_top
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
@@ -245,6 +255,9 @@ def _close(outcome: Outcome) -> int:
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
         console.say("a failed trial is not tried again; --fresh starts the sweep anew")
+    console.say("")
+    console.out(render_top(outcome.board, TOP))
+    console.say("")
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code
