@@ -52,6 +52,7 @@ def start_cluster(hardware: Hardware, *, dashboard: bool = False, name: str = NA
     Raises:
         UsageError: Token authentication was switched off, or the token is not private.
     """
+    ray_environment.prepare()  # again: a process may have changed its environment since
     ray_environment.check(dashboard, address=None)
     ray_environment.provide_token(dashboard)
     with _own_signals():

@@ -1,0 +1,425 @@
+"""Ray's dashboard, its token, the gauges and a cluster that is joined."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.errors import Exit, UsageError
+from orchestrator.executors import Execution, check_execution, find_hardware, ray_environment
+from orchestrator.shared_files import find
+from tests.sweeps import trials_of, wait_until
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, and an environment in which nobody has set Ray up."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that what a test sets is taken back at its end
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "home"
+
+
+def refused(execution: Execution) -> str:
+    with pytest.raises(UsageError) as caught:
+        check_execution(execution)
+    return str(caught.value)
+
+
+class TestToken:
+    def test_it_lies_in_a_file_of_this_user_alone(self, home: Path) -> None:
+        before = os.umask(0)
+        try:
+            path = ray_environment.provide_token(dashboard=True)
+        finally:
+            os.umask(before)
+        assert path == home / "ray_token"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert home.stat().st_mode & 0o777 == 0o700
+        assert re.fullmatch("[0-9a-f]{64}", path.read_text())
+        assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(path)
+        assert [entry.name for entry in home.iterdir()] == ["ray_token"]
+
+    def test_it_stays_the_same(self, home: Path) -> None:
+        ray_environment.write_token(home / "token")
+        first = (home / "token").read_text()
+        ray_environment.write_token(home / "token")
+        assert (home / "token").read_text() == first
+
+    def test_without_a_dashboard_nothing_is_written(self, home: Path) -> None:
+        assert ray_environment.provide_token(dashboard=False) is None
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+        assert not home.exists()
+
+    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
+    def test_a_file_that_others_may_have_read_is_refused(self, home: Path, mode: int) -> None:
+        home.mkdir()
+        path = home / "ray_token"
+        path.write_text("known")
+        path.chmod(mode)
+        said = refused(Execution(dashboard=True))
+        assert f"got mode {mode:04o}" in said and "mode 0600" in said
+        assert f"chmod 600 {path}" in said
+        assert path.read_text() == "known"
+
+    def test_a_link_is_refused(self, home: Path, tmp_path: Path) -> None:
+        home.mkdir()
+        (home / "ray_token").symlink_to(tmp_path / "elsewhere")
+        assert "got something else" in refused(Execution(dashboard=True))
+        assert not (tmp_path / "elsewhere").exists()
+
+    def test_what_is_said_of_it_never_holds_it(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = ray_environment.provide_token(dashboard=True)
+        assert ray_environment.how_to_log_in() == f"`cat {path}` shows the token"
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret")
+        assert ray_environment.how_to_log_in() == "the token is the value of RAY_AUTH_TOKEN"
+
+
+@pytest.mark.usefixtures("home")
+class TestRefusals:
+    def test_a_ray_without_a_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        said = refused(Execution())
+        assert "RAY_AUTH_MODE: got 'disabled', expected 'token'" in said
+        assert "hint: unset RAY_AUTH_MODE" in said
+
+    def test_a_dashboard_or_a_cluster_for_an_executor_without_ray(self) -> None:
+        said = refused(Execution("inline", dashboard=True, address="auto"))
+        assert "got --dashboard with --executor inline" in said
+        assert "got --address with --executor inline" in said
+
+    @pytest.mark.parametrize("address", ["", "here", "here:", ":6379", "here:0", "here:65536"])
+    def test_an_address_that_is_none(self, address: str) -> None:
+        assert f"got {address!r}, expected HOST:PORT or auto" in refused(Execution(address=address))
+
+    def test_the_address_of_a_client(self) -> None:
+        said = refused(Execution(address="ray://10.0.0.1:10001"))
+        assert "the ledger is written on the machine where the sweep is started" in said
+
+    def test_a_cluster_without_its_token(self, tmp_path: Path) -> None:
+        said = refused(Execution(address="10.0.0.1:6379"))
+        assert f"{tmp_path}/.ray/auth_token: the cluster's token: got No such file" in said
+        assert "set RAY_AUTH_TOKEN_PATH to its file" in said
+
+    def test_a_dashboard_without_what_it_needs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ray_environment, "DASHBOARD_NEEDS", ("json", "no_such.package"))
+        said = refused(Execution(dashboard=True))
+        assert "no dashboard without no_such.package" in said
+        assert "pip install 'ray[default,tune]'" in said
+
+    def test_gpus_of_a_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError, match="--gpus 2 with --address"):
+            find_hardware(Execution(address="10.0.0.1:6379"), 2)
+
+    @pytest.mark.ray
+    def test_an_address_where_nothing_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "any")
+        with socket.socket() as held:  # bound and not listening: nobody else gets the port
+            held.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{held.getsockname()[1]}"
+            with pytest.raises(UsageError) as caught:
+                find_hardware(Execution(address=address), None)
+        said = str(caught.value)
+        assert f"--address: cannot join the cluster {address}: nothing answers there" in said
+        assert "ray start --head" in said
+
+
+TEMPLATE = """
+[model]
+kind = "quadratic_mlp"
+dim = 16
+
+[data]
+task = "modular"
+p = 13
+
+[training]
+batch_size = "full"
+learning_rate = 1e-3
+schedule = "constant"
+eval_interval = 500
+
+[checkpoint]
+interval = 100000
+
+[logging]
+log_interval = 500
+enable_tensorboard = false
+
+[space]
+"training.steps" = {steps}
+"""
+
+SHORT, LONG = 1_000, 100_000_000
+
+
+@dataclass
+class Running:
+    """A sweep with a dashboard: one trial ends soon, one trains until it is stopped."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    temporary: Path
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said").read_text()
+
+    @property
+    def token(self) -> str:
+        return (self.folder / "home" / "ray_token").read_text()
+
+    @property
+    def address(self) -> str:
+        """The cluster's, as `ray start` would print it."""
+        (port,) = (self.temporary / "session_latest").glob("gcs_server_port_*")
+        return f"127.0.0.1:{port.read_text()}"
+
+    @property
+    def directory(self) -> Path:
+        (ledger,) = (self.folder / "runs").glob("long-*/ledger.db")
+        return ledger.parent
+
+    def get(self, path: str, token: str | None) -> tuple[int, str]:
+        request = urllib.request.Request(f"{self.url}{path}")
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def state(self, kind: str) -> list[dict[str, Any]]:
+        status, body = self.get(f"/api/v0/{kind}?detail=1&limit=1000", self.token)
+        assert status == 200, body
+        found: list[dict[str, Any]] = json.loads(body)["data"]["result"]["result"]
+        return found
+
+    def metrics(self) -> str:
+        """What Prometheus would scrape: it has no token."""
+        found = json.loads((self.temporary / "prom_metrics_service_discovery.json").read_text())
+        pages = []
+        for target in (target for group in found for target in group["targets"]):
+            with urllib.request.urlopen(f"http://{target}/metrics", timeout=20) as answer:
+                pages.append(answer.read().decode())
+        return "".join(pages)
+
+    def series(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+        """The values of a gauge by its tags, without those that Ray adds."""
+        series = {}
+        for line in self.metrics().splitlines():
+            if line.startswith(f"ray_{name}{{"):
+                labels, _, value = line.rpartition(" ")
+                tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                ours = ("sweep", "trial", "cohort", "state")
+                series[tuple((k, tags[k]) for k in ours if k in tags)] = float(value)
+        return series
+
+
+def arbiter(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    with (folder / "said").open("w") as said:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments],
+            env=environment | {"ARBITER_RUNS": str(folder / "runs")},
+            cwd=folder,
+            stderr=said,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("dashboard")
+    (folder / "long.toml").write_text(TEMPLATE.format(steps=[SHORT, LONG]))
+    # Ray's sockets lie in its temporary folder, and the path of a socket has to be short.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as temporary, busy(8265):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        environment |= {"ARBITER_HOME": str(folder / "home"), "RAY_TMPDIR": temporary}
+        command = ("sweep", "--strategy", "long.toml", "--gpus", "0", "--dashboard")
+        process = arbiter(folder, environment, *command, "--cohort", "1")
+        try:
+            said = folder / "said"
+            wait_until(lambda: "dashboard: http" in said.read_text() or process.poll() is not None)
+            found = re.search(r"dashboard: (http://\S+)", said.read_text())
+            assert found is not None, said.read_text()
+            yield Running(process, folder, Path(temporary) / "ray", found[1], environment)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def busy(port: int) -> Iterator[None]:
+    """Hold a port, unless somebody else does."""
+    with socket.socket() as held:
+        with contextlib.suppress(OSError):
+            held.bind(("127.0.0.1", port))
+            held.listen()
+        yield
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+class TestRunning:
+    """In this order: the last one stops the sweep."""
+
+    def test_the_address_is_the_real_one(self, running: Running) -> None:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", running.url)
+        assert not running.url.endswith(":8265"), "that port was taken"
+        assert running.get("/", token=None)[0] == 200  # the page that asks for the token
+
+    def test_nothing_is_told_without_the_token(self, running: Running) -> None:
+        for path in ("/api/jobs/", "/api/v0/actors", "/api/v0/tasks", "/nodes", "/logical/actors"):
+            assert running.get(path, token=None)[0] == 401, path
+            assert running.get(path, token="0" * 64)[0] == 403, path
+        assert running.token not in running.said
+        assert f"cat {running.folder}/home/ray_token" in running.said
+
+    def test_what_trains_is_known_by_its_name(self, running: Running) -> None:
+        long = f"long-0001 steps={LONG} seed=0"
+        wait_until(lambda: long in {actor["repr_name"] for actor in running.state("actors")})
+        actors = running.state("actors")
+        assert {a["class_name"] for a in actors} == {"RefereeActor", "Cohort"}
+        assert f"referee of {running.directory.name}" in {a["name"] for a in actors}
+        assert {a["ray_namespace"] for a in actors} == {"arbiter"}
+        wait_until(lambda: f"{long}.train" in {task["name"] for task in running.state("tasks")})
+        (job,) = json.loads(running.get("/api/jobs/", running.token)[1])
+        assert job["metadata"] == {"job_name": running.directory.name}
+
+    def test_the_gauges_are_those_of_the_ledger(self, running: Running) -> None:
+        from orchestrator.executors.ray_metrics import TAGS
+
+        short, long = sorted(
+            trials_of(running.directory), key=lambda t: t.config["training"]["steps"]
+        )
+        sweep = ("sweep", running.directory.name)
+        of_long = (
+            sweep,
+            ("trial", f"{long.id} steps={LONG} seed=0"),
+            ("cohort", f"long-0001 steps={LONG} seed=0"),
+        )
+        # The trial that ended is gone from what trains, and is counted by its reason.
+        wait_until(lambda: set(running.series("arbiter_step")) == {of_long})
+        wait_until(lambda: running.series("arbiter_trials")[sweep, ("state", "finished")] == 1)
+        states = {dict(tags)["state"]: n for tags, n in running.series("arbiter_trials").items()}
+        assert {state: n for state, n in states.items() if n} == {"running": 1, "finished": 1}
+        for name, tags in TAGS.items():
+            if name != "arbiter_trials":
+                expected = tuple(pair for pair in of_long if pair[0] in tags)
+                wait_until(lambda name=name, e=expected: set(running.series(name)) == {e})  # type: ignore[misc]
+        assert running.series("arbiter_steps")[of_long] == LONG
+        assert running.series("arbiter_sweep_steps")[sweep,] == SHORT + LONG
+        assert running.series("arbiter_tokens_per_s")[of_long] > 0
+        (ended,) = (t for t in trials_of(running.directory) if t.id == short.id)
+        assert running.series("arbiter_best_objective")[sweep,] == pytest.approx(
+            ended.final["val/loss"]
+        )
+        step = running.series("arbiter_step")[of_long]
+        wait_until(lambda: running.series("arbiter_step")[of_long] > step)
+
+    def test_a_cluster_is_joined_with_its_token_alone(
+        self, running: Running, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        with pytest.raises(UsageError, match="it does not take the token"):
+            find_hardware(Execution(address=running.address), None)
+
+    def test_another_sweep_joins_its_cluster(self, running: Running, tmp_path: Path) -> None:
+        (tmp_path / "short.toml").write_text(TEMPLATE.format(steps=[SHORT]))
+        token = {"RAY_AUTH_TOKEN_PATH": str(running.folder / "home" / "ray_token")}
+        command = ("sweep", "--strategy", "short.toml", "--gpus", "0")
+        joined = arbiter(
+            tmp_path, running.environment | token, *command, "--address", running.address
+        )
+        assert joined.wait(timeout=120) == Exit.OK, (tmp_path / "said").read_text()
+        assert running.process.poll() is None
+        (ledger,) = (tmp_path / "runs").glob("*/ledger.db")
+        assert [trial.reason for trial in trials_of(ledger.parent)] == ["finished"]
+
+    def test_a_signal_stops_it_and_ray_says_nothing(self, running: Running) -> None:
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=90) == Exit.INTERRUPTED, running.said
+        ours = re.compile(
+            r"note: |long: |dashboard: |gauges: |next: |stopped: |SIGTERM: |\[\d/2\] |"
+            r"2 of 2 trials to train"
+        )
+        assert [line for line in running.said.splitlines() if not ours.match(line)] == []
+
+
+@pytest.fixture
+def board() -> dict[str, Any]:
+    board: dict[str, Any] = json.loads((find("monitoring") / "grafana/arbiter.json").read_text())
+    return board
+
+
+class TestMonitoring:
+    @pytest.mark.ray
+    def test_the_board_shows_every_gauge_and_no_other(self, board: dict[str, Any]) -> None:
+        from orchestrator.executors.ray_metrics import TAGS
+
+        asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+        asked += [entry["definition"] for entry in board["templating"]["list"][1:]]
+        names = {name for expr in asked for name in re.findall(r"\bray_\w+", expr)}
+        assert names == {f"ray_{name}" for name in TAGS}
+        for expr in asked[:-1]:
+            assert expr.count('{sweep=~"$sweep"}') == len(re.findall(r"\bray_\w+", expr)), expr
+        legends = [t["legendFormat"] for panel in board["panels"] for t in panel["targets"]]
+        tags = {tag for legend in legends for tag in re.findall(r"{{(\w+)}}", legend)}
+        assert tags == {"sweep", "trial", "cohort", "state"}
+
+    def test_the_board_loads_as_it_is(self, board: dict[str, Any]) -> None:
+        assert board["schemaVersion"] >= 30 and board["title"] and board["uid"]
+        source, sweep = board["templating"]["list"]
+        assert (source["type"], source["query"]) == ("datasource", "prometheus")
+        assert (sweep["type"], sweep["multi"]) == ("query", True)
+        panels = board["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels)
+        cells = [
+            (x, y)
+            for place in (panel["gridPos"] for panel in panels)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        ]
+        assert len(set(cells)) == len(cells), "panels lie over each other"
+        assert max(x for x, _ in cells) < 24
+        used = [panel["datasource"] for panel in panels]
+        used += [target["datasource"] for panel in panels for target in panel["targets"]]
+        assert {entry["uid"] for entry in used} == {"${datasource}"}
+
+    def test_prometheus_is_told_where_ray_lists_its_targets(self) -> None:
+        config = yaml.safe_load((find("monitoring") / "prometheus.yml").read_text())
+        (scrape,) = config["scrape_configs"]
+        (found,) = scrape["file_sd_configs"]
+        assert found["files"] == ["/tmp/ray/prom_metrics_service_discovery.json"]
+        assert not any("sweep" in rule["regex"] for rule in scrape["metric_relabel_configs"])
