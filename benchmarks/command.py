@@ -12,6 +12,18 @@ from pathlib import Path
 
 from orchestrator.ledger import Event, Ledger, TrialRecord
 
+FLOORS = {
+    "ray_tune": (
+        "import torch and ray.tune, ray.init, a worker that imports torch",
+        "import torch; from ray import tune; import ray; ray.init(address='local', num_cpus=2,"
+        " include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000);"
+        " ray.get([ray.remote(lambda: __import__('torch').__version__).remote() for _ in '12']);"
+        " ray.shutdown()",
+    ),
+    "inline": ("import torch", "import torch; torch.ones(1)"),
+}
+"""Executor to what it cannot do without, and a program of it that trains nothing."""
+
 PROGRAM = (sys.executable, "-c", "from orchestrator.cli import main; main()")
 
 
@@ -56,3 +68,10 @@ def sweep(*words: str, runs: Path) -> tuple[Ran, list[TrialRecord], list[Event]]
     newest = max(runs.glob("*/ledger.db"), key=lambda path: path.stat().st_mtime)
     with contextlib.closing(Ledger.read(newest)) as ledger:
         return ran, ledger.trials(), ledger.events()
+
+
+def run_floor(executor: str) -> float:
+    """Return the seconds of a process that does what the executor cannot do without."""
+    clock = time.perf_counter()
+    subprocess.run([sys.executable, "-c", FLOORS[executor][1]], check=True, capture_output=True)
+    return time.perf_counter() - clock

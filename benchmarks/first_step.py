@@ -11,26 +11,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.command import sweep
+from benchmarks.command import FLOORS, run_floor, sweep
 
 TEMPLATE = Path(__file__).with_name("tiny.toml")
 GOALS_S = {"ray_tune": 12.0, "inline": 4.0}
-FLOORS = {
-    "ray_tune": (
-        "import torch and ray.tune, ray.init",
-        "import torch; from ray import tune; import ray; ray.init(address='local', num_cpus=2,"
-        " include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000);"
-        " ray.get(ray.remote(lambda: __import__('torch').__version__).remote()); ray.shutdown()",
-    ),
-    "inline": ("import torch and its AdamW", "import torch; torch.optim.AdamW([torch.ones(1)])"),
-}
 
 
 def main() -> None:
@@ -41,8 +30,8 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f}, median of {times}", file=sys.stderr)
     print(f"{'executor':10}{'first step s':>14}{'goal s':>8}{'floor s':>9}{'ratio':>8}  floor is")
     for executor, goal_s in GOALS_S.items():
-        name, program = FLOORS[executor]
-        pairs = [(_first_step_s(executor), _floor_s(program)) for _ in range(times)]
+        name, _ = FLOORS[executor]
+        pairs = [(_first_step_s(executor), run_floor(executor)) for _ in range(times)]
         first_s, floor_s = (median(values) for values in zip(*pairs, strict=True))
         print(
             f"{executor:10}{first_s:14.1f}{goal_s:8.0f}{floor_s:9.1f}{first_s / floor_s:7.2f}x"
@@ -55,12 +44,6 @@ def _first_step_s(executor: str) -> float:
         words = ("--strategy", str(TEMPLATE), "--seeds", "1", "--executor", executor)
         ran, _, events = sweep(*words, runs=Path(runs))
     return min(event.at for event in events if event.kind == "started") - ran.began
-
-
-def _floor_s(program: str) -> float:
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

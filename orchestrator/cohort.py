@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.names import label_of, merged, safe
 from trainer.config import TierConfig
@@ -58,6 +59,14 @@ def share_of(trial: TrialRecord) -> Share:
     """Return what a trial's tier asks for."""
     tier = TierConfig.model_validate(trial.config["tier"])
     return Share(tier.cpus, tier.gpus if tier.device == "cuda" else 0.0)
+
+
+def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
+    """Return how many cohorts with this trial's share the machine runs at once."""
+    share = share_of(trial)
+    if share.gpus:
+        return max(1, int(len(hardware.gpus) / share.gpus))
+    return max(1, hardware.cpus // share.cpus)
 
 
 def predicted_s(trial: TrialRecord) -> float:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -163,6 +164,18 @@ def find_run(given: str | None) -> RunDirectory:
     raise UsageError(Problem(message, f"runs folder {root}", hint))
 
 
+def all_runs(root: Path) -> list[RunDirectory]:
+    """Return all runs below the root, newest first; a link may lead to somebody else's."""
+    ledgers = [path for path in root.glob("*/ledger.db") if not path.parent.is_symlink()]
+    newest_first = sorted(ledgers, key=lambda path: path.stat().st_mtime, reverse=True)
+    return [RunDirectory(path.parent) for path in newest_first]
+
+
+def name_of(run: RunDirectory, root: Path) -> str:
+    """Return what names a run on the command line: its folder's name, or its path."""
+    return run.path.name if run.path.parent == root else str(run.path)
+
+
 def check_writable(root: Path) -> None:
     """Refuse a runs root that cannot be written to, without leaving anything there.
 
@@ -191,6 +204,14 @@ def check_writable(root: Path) -> None:
                 "set ARBITER_RUNS to a folder you may write to, or unset it to use ./runs",
             )
         )
+
+
+def free_bytes(root: Path) -> int:
+    """Return what is free on the disk where the runs lie, or will."""
+    folder = root
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -254,6 +254,24 @@ class Ledger:
         )
         return [(step, json.loads(metrics)) for step, metrics in rows]
 
+    def began_at(self) -> float | None:
+        """Return when the first thing happened, in seconds since 1970; None before that."""
+        found: float | None = self._query("SELECT min(at) FROM events")[0][0]
+        return found
+
+    def ids(self) -> list[str]:
+        """Return the ids of all trials in plan order."""
+        return [trial_id for (trial_id,) in self._query("SELECT id FROM trials ORDER BY position")]
+
+    def finished(self) -> set[str]:
+        """Return the ids of the trials that finished."""
+        found = self._query("SELECT id FROM trials WHERE reason = ?", (Reason.FINISHED.value,))
+        return {trial_id for (trial_id,) in found}
+
+    def origins(self) -> dict[str, str]:
+        """Return, for each trial that was taken over from another run, the name of that run."""
+        return dict(self._query("SELECT trial_id, detail FROM events WHERE kind = 'reused'"))
+
     def events(self, after: int = 0) -> list[Event]:
         """Return the events with a sequence number above `after`, in order."""
         rows = self._query(
@@ -330,6 +348,37 @@ class Ledger:
             )
             detail = f"{result.reason.value}: {result.detail}" if result.detail else result.reason
             self._event("ended", result.id, str(detail))
+
+    def adopt(
+        self, earlier: TrialRecord, rows: Sequence[tuple[int, dict[str, float]]], run: str
+    ) -> None:
+        """Take over how a trial finished in another run: its rows, its metrics, its time.
+
+        Args:
+            earlier: The trial as that run's ledger has it; the plan's place and axes stay ours.
+            rows: `(step, metrics)`; they replace what there is.
+            run: The name of that run.
+        """
+        with self._writing():
+            self.connection.execute("DELETE FROM rows WHERE trial_id = ?", (earlier.id,))
+            self.connection.executemany(
+                "INSERT INTO rows VALUES (?, ?, ?)",
+                [(earlier.id, step, _dump(metrics)) for step, metrics in rows],
+            )
+            self.connection.execute(
+                "UPDATE trials SET state = ?, reason = ?, detail = ?, step = ?, final = ?,"
+                " active_s = ? WHERE id = ?",
+                (
+                    State.ENDED.value,
+                    Reason.FINISHED.value,
+                    "; ".join(filter(None, (earlier.detail, f"reused from {run}"))),
+                    earlier.step,
+                    _dump(earlier.final),
+                    earlier.active_s,
+                    earlier.id,
+                ),
+            )
+            self._event("reused", earlier.id, run)
 
     def requeue(self, trial_ids: Iterable[str], kind: str, detail: str) -> None:
         """Let trials wait again, because their process died or the sweep is resumed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -32,42 +31,13 @@ from orchestrator.template import (
     Template,
 )
 from orchestrator.toml_file import flatten
-from trainer.config import RunConfig, TierConfig
-from trainer.errors import InputError
-from trainer.footprint import parameter_count, step_flops
-from trainer.identity import fingerprint, trial_and_point_id
-from trainer.tasks import data_hash, metrics, vocab_size
+from orchestrator.trial import SEED, Trial, draw_trials
+from trainer.config import TierConfig
+from trainer.identity import fingerprint
+from trainer.tasks import metrics
 
-SEED = "training.seed"
-MOST_PARAMETERS = 10**15
-MOST_PROBLEMS = 20
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of the space with one seed.
-
-    Args:
-        id: Hash of what decides its result.
-        position: Place in the plan, from 0.
-        point_id: Shared by the seeds of a point.
-        seed: `training.seed`.
-        changed: Axis to value.
-        config: The checked run config.
-        parameters: Trained parameters.
-        flops: Estimated floating-point operations of the whole run.
-    """
-
-    id: str
-    position: int
-    point_id: str
-    seed: int
-    changed: dict[str, Any]
-    config: RunConfig
-    parameters: int
-    flops: float
 
 
 @dataclass(frozen=True)
@@ -101,31 +71,38 @@ class Plan:
             {"trials": [trial.id for trial in self.trials], "objective": asdict(self.objective)}
         )
 
-    def to_json(self) -> str:
-        """Return the plan as `plan.json` holds it."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "hash": self.hash,
-                "objective": asdict(self.objective),
-                "axes": self.axes,
-                "duplicates": self.duplicates,
-                "notes": self.notes,
-                "trials": [
-                    {
-                        "id": t.id,
-                        "point_id": t.point_id,
-                        "seed": t.seed,
-                        "changed": t.changed,
-                        "parameters": t.parameters,
-                        "flops": t.flops,
-                    }
-                    for t in self.trials
-                ],
-            },
-            indent=1,
-            allow_nan=False,
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {
+            "name": self.name,
+            "hash": self.hash,
+            "objective": asdict(self.objective),
+            "axes": self.axes,
+            "duplicates": self.duplicates,
+            "notes": self.notes,
+            "trials": [
+                {
+                    "id": t.id,
+                    "point_id": t.point_id,
+                    "seed": t.seed,
+                    "changed": t.changed,
+                    "parameters": t.parameters,
+                    "steps": t.config.training.steps,
+                    "tokens": t.tokens,
+                    "flops": t.flops,
+                }
+                for t in self.trials
+            ],
+        }
+
+    def to_json(self, reused: Mapping[str, str] | None = None) -> str:
+        """Return the plan as `plan.json` holds it.
+
+        Args:
+            reused: Trial to the run it is reused from.
+        """
+        document = self.to_dict() | {"reused": dict(reused or {})}
+        return json.dumps(document, indent=1, allow_nan=False)
 
 
 def make_plan(request: Request, hardware: Hardware) -> Plan:
@@ -182,7 +159,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     )
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
     draw = Draw(strategy, space, composition)
-    trials, duplicates = _trials(draw, chosen, most, facts)
+    trials, duplicates = draw_trials(draw, chosen, most, facts)
     composition.notes.extend(draw.notes())
     if duplicates:
         composition.notes.append(f"{duplicates} duplicate trials were left out")
@@ -301,90 +278,6 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
     if refusal.startswith("tier.cpus"):
         return f"tier.cpus={hardware.cpus}"
     return "--tier cpu trains on the CPU"
-
-
-def _trials(
-    draw: Draw,
-    seeds: Sequence[int | None],
-    most: int | None,
-    hashes: dict[tuple[Any, ...], tuple[str, int]],
-) -> tuple[list[Trial], int]:
-    """Draw points until there are no more, or `most` trials are planned."""
-    composition = draw.composition
-    sources = {axis.key: axis.source for axis in draw.space.axes}
-    trials: dict[str, Trial] = {}
-    problems: dict[str, Problem] = {}
-    duplicates = 0
-    for point in draw:
-        for seed in seeds:
-            if most is not None and len(trials) >= most:
-                break
-            values = {key: (value, sources[key]) for key, value in point.items()}
-            if seed is not None:
-                values[SEED] = (seed, "seeds")
-            try:
-                config = composition.config(values)
-                data, vocabulary = _data_facts(config, hashes)
-                trial = _trial(config, len(trials), dict(point), data, vocabulary)
-            except UsageError as error:
-                problems |= {str(problem): problem for problem in error.problems}
-                continue
-            except InputError as error:
-                key = str(error).partition(":")[0]
-                place = composition.settings.get(key, (None, ""))[1]
-                problem = Problem(str(error), place, error.hint)
-                problems[str(problem)] = problem
-                continue
-            duplicates += trial.id in trials
-            trials.setdefault(trial.id, trial)
-        if len(problems) > MOST_PROBLEMS or (most is not None and len(trials) >= most):
-            break
-    if problems:
-        raise UsageError(*problems.values())
-    if not trials:
-        draw.refuse_nothing()
-    return list(trials.values()), duplicates
-
-
-def _trial(
-    config: RunConfig, position: int, changed: dict[str, Any], data: str, vocabulary: int
-) -> Trial:
-    batch = config.training.batch_size
-    tokens = (config.data.p**2 // 2 if batch == "full" else batch) * config.seq_len  # type: ignore[union-attr]
-    parameters = parameter_count(config, vocabulary)
-    try:
-        flops = step_flops(config, vocabulary, int(tokens)) * config.training.steps
-    except OverflowError:
-        flops = math.inf
-    if parameters >= MOST_PARAMETERS or not math.isfinite(flops):
-        raise UsageError(
-            Problem(
-                f"got about 1e{len(str(parameters)) - 1} parameters and {flops:.2g} operations,"
-                f" expected fewer than {MOST_PARAMETERS:.0e} parameters",
-                "[model]",
-            )
-        )
-    trial, point = trial_and_point_id(config, data)
-    return Trial(
-        id=trial,
-        position=position,
-        point_id=point,
-        seed=config.training.seed,
-        changed=changed,
-        config=config,
-        parameters=parameters,
-        flops=flops,
-    )
-
-
-def _data_facts(
-    config: RunConfig, known: dict[tuple[Any, ...], tuple[str, int]]
-) -> tuple[str, int]:
-    """Return the data's hash and the vocabulary; trials mostly share them."""
-    key = (config.data, getattr(config.model, "vocab_size", None))
-    if key not in known:
-        known[key] = data_hash(config), vocab_size(config)
-    return known[key]
 
 
 def _objective(

@@ -1,51 +1,165 @@
-"""A plan as a table, Markdown, CSV or JSON."""
+"""A plan and what it will cost, as a table, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from orchestrator.forecast import Forecast, gib
+from orchestrator.leaderboard.table import short_names
+from orchestrator.leaderboard.text import duration
 from orchestrator.plan import Plan
 
 FORMATS = ("table", "md", "csv", "json")
+LONGEST_TABLE, TAIL = 60, 10
+"""Rows of a table for a terminal, and how many of them are its last where others are left out."""
+
+RIGHT = ("parameters", "steps", "tokens", "time")
+TAKEN = {"trial", "seed", "state", "reused from", *RIGHT}
 
 
-def render_plan(plan: Plan, output: str) -> str:
+def render_plan(plan: Plan, forecast: Forecast, output: str) -> str:
     """Return the plan in one of `FORMATS`."""
     if output == "json":
-        return plan.to_json()
-    headers = ["trial", *plan.axes, "seed", "parameters", "steps", "flops"]
-    rows = [
-        [
-            trial.id,
-            *(_cell(trial.changed.get(key, ""), output) for key in plan.axes),
-            trial.seed,
-            trial.parameters if output == "csv" else f"{trial.parameters:,}",
-            trial.config.training.steps,
-            f"{trial.flops:.3g}",
-        ]
-        for trial in plan.trials
-    ]
+        return _json(plan, forecast)
     if output == "csv":
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([headers, *rows])
-        return buffer.getvalue()
+        return _csv(plan, forecast)
+    rows = _rows(plan, forecast, output)
+    axes = [key if name in TAKEN else name for key, name in short_names(plan.axes).items()]
+    headers = ["trial", *axes, "seed", "state", *RIGHT, "reused from"]
+    if not any(outlook.run for outlook in forecast.outlooks):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     if output == "md":
-        return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-    table = tabulate(rows, headers=headers, disable_numparse=True)
-    count = f"{len(plan.trials)} trial{'' if len(plan.trials) == 1 else 's'}"
-    return f"{table}\n\n{count}, ranked by {plan.objective.metric} ({plan.objective.mode})\n"
+        table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+        return "\n".join([table, "", *(f"- {line}" for line in _totals(plan, forecast))])
+    folded = len(rows) - LONGEST_TABLE
+    if folded > 0:
+        more = [f"… {folded:,} more", *[""] * (len(headers) - 1)]
+        rows = [*rows[: LONGEST_TABLE - TAIL], more, *rows[-TAIL:]]
+    table = tabulate(
+        rows,
+        headers=headers,
+        disable_numparse=True,
+        colalign=["right" if header in RIGHT else "left" for header in headers],
+    )
+    totals = _totals(plan, forecast)
+    if folded > 0:
+        totals.append("--format md, csv and json have every trial")
+    return "\n".join([table, "", *totals])
 
 
 def render_config(settings: Mapping[str, tuple[Any, str]]) -> str:
     """Return every setting, its value and its source."""
     rows = [[key, repr(value), source] for key, (value, source) in settings.items()]
     return tabulate(rows, headers=["setting", "value", "source"], disable_numparse=True)
+
+
+def basis(forecast: Forecast) -> list[str]:
+    """Say, line by line, what the predicted times rest on."""
+    calibration = forecast.calibration
+    if calibration is None or not calibration.samples:
+        rule = "times: a rule of thumb by operations and device"
+        return [rule if calibration else f"{rule}; --calibrate times some steps here"]
+    n = len(calibration.samples)
+    return [
+        f"times: {n} of {calibration.shapes} shapes timed here, one at a time",
+        *(
+            f"{s.trial_id}: {_milliseconds(s.step_s)} a step ({s.steps} timed),"
+            f" {_milliseconds(s.evaluation_s)} an evaluation"
+            f" ({'timed' if s.evaluated else 'as steps of as many tokens'})"
+            for s in calibration.samples
+        ),
+    ]
+
+
+def _rows(plan: Plan, forecast: Forecast, output: str) -> list[list[str]]:
+    return [
+        [
+            trial.id,
+            *(_cell(trial.changed.get(key, ""), output) for key in plan.axes),
+            str(trial.seed),
+            outlook.state,
+            f"{trial.parameters:,}",
+            f"{trial.config.training.steps:,}",
+            _short(trial.tokens),
+            duration(outlook.left_s) if outlook.left_s else "",
+            _cell(outlook.run or "", output),
+        ]
+        for trial, outlook in zip(plan.trials, forecast.outlooks, strict=True)
+    ]
+
+
+def _totals(plan: Plan, forecast: Forecast) -> list[str]:
+    """Say in a few lines what it comes to."""
+    count = f"{len(plan.trials)} trial{'' if len(plan.trials) == 1 else 's'}"
+    states = ", ".join(f"{n} {state}" for state, n in forecast.states.items())
+    if plan.duplicates:
+        count += f" ({plan.duplicates} duplicate{'' if plan.duplicates == 1 else 's'} left out)"
+    lines = [f"{count}, ranked by {plan.objective.metric} ({plan.objective.mode}): {states}"]
+    if not forecast.cohorts:
+        return [*lines, "nothing is left to train"]
+    at_once = f"{forecast.workers} at a time" if forecast.workers > 1 else "one at a time"
+    lines.append(
+        f"about {duration(forecast.wall_s)}, {at_once}, for {_short(forecast.tokens_left)} tokens"
+    )
+    lines += basis(forecast)
+    if forecast.checkpoint_bytes:
+        need, free = gib(forecast.checkpoint_bytes), gib(forecast.free_bytes)
+        lines.append(f"checkpoints take up to {need} of {free} that are free")
+    return lines
+
+
+def _json(plan: Plan, forecast: Forecast) -> str:
+    document = plan.to_dict()
+    for trial, outlook in zip(document["trials"], forecast.outlooks, strict=True):
+        trial |= {
+            "state": outlook.state,
+            "reused_from": outlook.run,
+            "predicted_s": outlook.left_s,
+        }
+    document["forecast"] = forecast.to_dict()
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def _csv(plan: Plan, forecast: Forecast) -> str:
+    headers: Sequence[str] = ["trial", *plan.axes, "seed", "state", "parameters", "steps", "tokens"]
+    rows = [
+        [
+            trial.id,
+            *(_cell(trial.changed.get(key, ""), "csv") for key in plan.axes),
+            trial.seed,
+            outlook.state,
+            trial.parameters,
+            trial.config.training.steps,
+            trial.tokens,
+            f"{trial.flops:.6g}",
+            f"{outlook.left_s:.6g}",
+            _cell(outlook.run or "", "csv"),
+        ]
+        for trial, outlook in zip(plan.trials, forecast.outlooks, strict=True)
+    ]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([[*headers, "flops", "predicted_s", "reused_from"], *rows])
+    return buffer.getvalue()
+
+
+def _short(count: int) -> str:
+    """Return a count in three digits: `13.1 B`, `125 M`, `40.0 k`."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _cell(value: Any, output: str) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -18,6 +19,13 @@ from orchestrator.layout import write_whole
 from orchestrator.ledger import Ledger, State
 from trainer.config import RunConfig
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
+
+Report = (
+    tuple[Literal["started"], str, int, str]
+    | tuple[Literal["row"], str, int, dict[str, float]]
+    | tuple[Literal["ended"], FitResult]
+)
+"""A call of `trainer.Reporter` as a value."""
 
 COMMIT_EVERY_S = 0.5
 MOST_DEATHS = 3
@@ -90,6 +98,21 @@ class Referee:
         """Record how a member ended; every row before is durable with it."""
         with self._with_pending():
             self.ledger.ended(result)
+
+    def take(self, reports: Sequence[Report]) -> dict[str, Verdict]:
+        """Take reports in their order, in one commit; return who has to stop."""
+        verdicts: dict[str, Verdict] = {}
+        with self.ledger.transaction():
+            for report in reports:
+                match report:
+                    case ("started", member_id, step, note):
+                        self.started(member_id, step, note)
+                    case ("row", member_id, step, metrics):
+                        verdicts[member_id] = self.row(member_id, step, metrics)
+                    case ("ended", result):
+                        self.ended(result)
+            self.flush()
+        return {member: verdict for member, verdict in verdicts.items() if verdict.stop is not None}
 
     @contextlib.contextmanager
     def _with_pending(self) -> Iterator[None]:

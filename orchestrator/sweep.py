@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.cohort import CohortQueue, pack
+from orchestrator.cohort import CohortQueue, pack, workers_for
 from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
@@ -28,6 +28,7 @@ from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance
+from orchestrator.reuse import Earlier, adopt
 from orchestrator.signals import StopRequest
 from orchestrator.watch import Watch
 from trainer.config import TierConfig
@@ -73,25 +74,18 @@ def place(plan: Plan, root: Path, fresh: bool) -> RunDirectory:
     return existing or new_run_directory(root, plan.name, plan.hash)
 
 
-def create(plan: Plan, directory: RunDirectory, command: Sequence[str]) -> None:
+def create(
+    plan: Plan,
+    directory: RunDirectory,
+    command: Sequence[str],
+    reused: Mapping[str, Earlier] | None = None,
+) -> None:
     """Write what a sweep is before anything runs. The caller holds the lock."""
-    records = [
-        TrialRecord(
-            id=trial.id,
-            position=trial.position,
-            point_id=trial.point_id,
-            seed=trial.seed,
-            changed=trial.changed,
-            config=trial.config.model_dump(mode="json"),
-            parameters=trial.parameters,
-            flops=trial.flops,
-        )
-        for trial in plan.trials
-    ]
+    origins = {trial_id: earlier.run for trial_id, earlier in (reused or {}).items()}
     sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
-    Ledger.create(directory.ledger, sweep, records)
+    Ledger.create(directory.ledger, sweep, [trial.record() for trial in plan.trials])
     write_whole(directory.provenance, provenance(command, plan.data_hashes))
-    write_whole(directory.plan, plan.to_json())
+    write_whole(directory.plan, plan.to_json(origins))
 
 
 def run(
@@ -102,8 +96,18 @@ def run(
     *,
     command: Sequence[str],
     notify: Notify,
+    reused: Mapping[str, Earlier] | None = None,
 ) -> Outcome:
     """Start the plan's sweep, or carry it on where it exists.
+
+    Args:
+        plan: What to do.
+        directory: Where, from `place`.
+        hardware: What may be used.
+        execution: How trials are run.
+        command: The program's arguments, for the record.
+        notify: Takes one line at a time.
+        reused: Trials that another run has finished; they are taken over, not trained.
 
     Raises:
         LockedError: Another process writes to the directory.
@@ -111,7 +115,10 @@ def run(
     directory.path.mkdir(parents=True, exist_ok=True)
     with directory.locked():
         if not directory.ledger.exists():
-            create(plan, directory, command)
+            create(plan, directory, command, reused)
+        if reused and (n := adopt(directory, reused)):
+            runs = len({earlier.run for earlier in reused.values()})
+            notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
         return carry_on(directory, hardware, execution, notify=notify)
 
 
@@ -154,7 +161,7 @@ def carry_on(
             ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
     if left:
         runner = make_executor(execution.executor)
-        workers = _workers(left, hardware) if runner.concurrent else 1
+        workers = workers_for(left[0], hardware) if runner.concurrent else 1
         cohorts = pack(left, workers, execution.cohort_size, described["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
@@ -190,11 +197,3 @@ def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:
             refusals.setdefault(refusal, Problem(f"trial {trial.id}: {refusal}"))
     if refusals:
         raise UsageError(*refusals.values())
-
-
-def _workers(trials: Sequence[TrialRecord], hardware: Hardware) -> int:
-    """Return how many cohorts the machine runs at once, by the first trial's share."""
-    tier = TierConfig.model_validate(trials[0].config["tier"])
-    if tier.device == "cuda":
-        return max(1, int(len(hardware.gpus) / tier.gpus))
-    return max(1, hardware.cpus // tier.cpus)

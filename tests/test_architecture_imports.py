@@ -14,8 +14,11 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"sweep", "plan_table"},
-    {"plan"},
+    {"plan_table", "why_table"},
+    {"preview", "why"},
+    {"sweep", "forecast"},
+    {"plan", "reuse", "calibration"},
+    {"trial"},
     {"request"},
     {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
@@ -23,7 +26,7 @@ LAYERS = (
     {"compose", "cohort", "referee", "objective", "events", "status"},
     {"names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings"},
+    | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
     {"interval", "errors", "placeholders"},
@@ -36,7 +39,12 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.compose"},
     "omegaconf": {"orchestrator.compose"},
     "typer": {"orchestrator.cli"},
-    "tabulate": {"orchestrator.plan_table", "orchestrator.status", "orchestrator.leaderboard"},
+    "tabulate": {
+        "orchestrator.plan_table",
+        "orchestrator.why_table",
+        "orchestrator.status",
+        "orchestrator.leaderboard",
+    },
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},

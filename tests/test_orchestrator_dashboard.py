@@ -310,7 +310,7 @@ class TestRunning:
         long = f"long-0001 steps={LONG} seed=0"
         wait_until(lambda: long in {actor["repr_name"] for actor in running.state("actors")})
         actors = running.state("actors")
-        assert {a["class_name"] for a in actors} == {"RefereeActor", "Cohort"}
+        assert {a["class_name"] for a in actors} == {"Referee", "Cohort"}
         assert f"referee of {running.directory.name}" in {a["name"] for a in actors}
         assert {a["ray_namespace"] for a in actors} == {"arbiter"}
         wait_until(lambda: f"{long}.train" in {task["name"] for task in running.state("tasks")})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.forecast import make_forecast
 from orchestrator.hardware import Hardware
 from orchestrator.plan import Plan, make_plan, sources_of
 from orchestrator.plan_table import render_config, render_plan
@@ -28,6 +29,10 @@ ONE_GPU = Hardware(cpus=2, gpus=(80.0,))
 
 def planned(strategy: str | None, *overrides: str, hardware: Hardware = CPU, **asked: Any) -> Plan:
     return make_plan(Request(strategy=strategy, overrides=overrides, **asked), hardware)
+
+
+def shown(plan: Plan, output: str) -> str:
+    return render_plan(plan, make_forecast(plan.trials, CPU, free_bytes=10**12), output)
 
 
 def own(folder: Path, text: str, name: str = "mine.toml") -> str:
@@ -335,26 +340,44 @@ def test_values_are_only_text_in_every_format(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "=a|b\x1b[2J<i>").write_text("to be or not to be " * 50)
     plan = planned(own(tmp_path, '[space]\ndataset_path = ["=a|b\\u001b[2J<i>", "kjv"]\n'))
-    table, md, text = (render_plan(plan, output) for output in ("table", "md", "csv"))
+    table, md, text = (shown(plan, output) for output in ("table", "md", "csv"))
     assert "\x1b" not in table + md + text
     assert "<i>" not in md
-    assert [line.replace("\\|", "").count("|") for line in md.splitlines()] == [7] * 4
+    lines = [line for line in md.splitlines() if line.startswith("|")]
+    assert [line.replace("\\|", "").count("|") for line in lines] == [9] * 4
     rows = list(csv.reader(io.StringIO(text)))
     assert rows[1][1] == "'=a|b?[2J<i>"
-    assert json.loads(render_plan(plan, "json"))["trials"][0]["changed"] == {
+    assert json.loads(shown(plan, "json"))["trials"][0]["changed"] == {
         "data.dataset_path": "=a|b\x1b[2J<i>"
     }
 
 
 def test_json_and_csv_hold_every_trial() -> None:
     plan = planned("grid")
-    data = json.loads(render_plan(plan, "json"))
+    data = json.loads(shown(plan, "json"))
     assert data["hash"] == plan.hash
     assert [t["id"] for t in data["trials"]] == [t.id for t in plan.trials]
-    rows = list(csv.DictReader(io.StringIO(render_plan(plan, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(shown(plan, "csv"))))
     assert [row["trial"] for row in rows] == [t.id for t in plan.trials]
     assert int(rows[0]["parameters"]) == plan.trials[0].parameters
-    assert "8 trials, ranked by val/loss (min)" in render_plan(plan, "table")
+    assert "8 trials, ranked by val/loss (min): 8 new" in shown(plan, "table")
+    assert [int(row["tokens"]) for row in rows] == [t["tokens"] for t in data["trials"]]
+    assert data["trials"][0]["tokens"] == 1000 * 16 * 256
+    assert data["forecast"]["wall_s"] > 0
+
+
+def test_a_long_table_is_folded_and_says_so() -> None:
+    plan = planned("grid", seeds=20)
+    table, md = shown(plan, "table"), shown(plan, "md")
+    assert "… 100 more" in table and "--format md, csv and json have every trial" in table
+    folded = [trial.id for trial in plan.trials if trial.id not in table]
+    assert folded == [trial.id for trial in plan.trials[50:-10]]
+    assert all(trial.id in md for trial in plan.trials)
+
+
+def test_an_axis_that_is_a_column_already_has_its_full_name() -> None:
+    heading, *_ = shown(planned("grid", "steps=10,20"), "table").splitlines()
+    assert "training.steps" in heading and " steps " in heading
 
 
 def test_every_setting_is_shown_with_its_source() -> None:

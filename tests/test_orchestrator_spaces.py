@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import UsageError
+from orchestrator.forecast import make_forecast
 from orchestrator.hardware import Hardware
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_table import render_plan
@@ -96,8 +97,9 @@ def test_a_conditional_axis_takes_a_value_where_its_condition_holds(tmp_path: Pa
     (plain,) = [t for t in plan.trials[::2] if t.config.model.ffn == "swiglu"]
     assert plain.config.model.ffn_dim is None
     assert plan.duplicates == 0
+    forecast = make_forecast(plan.trials, Hardware(cpus=2), free_bytes=10**12)
     for output in ("table", "md", "csv", "json"):
-        assert "gelu" in render_plan(plan, output)
+        assert "gelu" in render_plan(plan, forecast, output)
 
 
 def test_a_condition_that_never_holds_is_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_norms_are_left_out_where_nobody_asked(tmp_path: Path) -> None:
 def test_events_come_in_order(tmp_path: Path) -> None:
     _, reporter = help.run(help.modular(), tmp_path)
     kinds = [event[0] for event in reporter.events]
-    assert kinds[0] == "started" and kinds[-1] == "ended"
+    assert kinds[0] == "started" and kinds[-2:] == ["ended", "flush"]
     assert kinds.count("started") == kinds.count("ended") == 1
 
 

@@ -23,6 +23,9 @@ CODE_VERSION = 1
 LABELS = {"model": {"name"}}
 """Fields of the deciding sections that are labels only."""
 
+PLACES = ("dataset_path", "tokenizer_path")
+"""Fields of `data` for which the hash of the content stands: a path would differ by machine."""
+
 
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that decide the result, section by section."""
@@ -53,10 +56,20 @@ def point_id(config: RunConfig, data_hash: str) -> str:
 
 def trial_and_point_id(config: RunConfig, data_hash: str) -> tuple[str, str]:
     """Return both; the point's is the id of its trial with seed 0."""
-    settings = deciding_settings(config)
-    for key in ("dataset_path", "tokenizer_path"):
-        settings["data"].pop(key, None)
-    decides = {"settings": settings, "data": data_hash, "code": CODE_VERSION}
-    trial = fingerprint(decides)[:10]
+    settings = hashed_settings(config)
+    trial = id_of(settings, data_hash, CODE_VERSION)
     settings["training"]["seed"] = 0
-    return trial, fingerprint(decides)[:10]
+    return trial, id_of(settings, data_hash, CODE_VERSION)
+
+
+def hashed_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that are in the id themselves: the deciding ones without `PLACES`."""
+    settings = deciding_settings(config)
+    for key in PLACES:
+        settings["data"].pop(key, None)
+    return settings
+
+
+def id_of(settings: dict[str, Any], data_hash: str, code: int) -> str:
+    """Return the id of `hashed_settings`, of data and of a version of the code that trains."""
+    return fingerprint({"settings": settings, "data": data_hash, "code": code})[:10]

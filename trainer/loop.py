@@ -72,6 +72,7 @@ def fit(
                 run.watch.stop()
             for run, advance in zip(group, advances, strict=True):
                 run.settle(advance)
+    reporter.flush()
     results = [run.result for run in runs.values()]
     return [result for result in results if result is not None]
 

@@ -94,7 +94,10 @@ class Reporter(Protocol):
         """Record the metrics at `step`. The same (member, step) may come again after a resume."""
 
     def flush(self) -> None:
-        """Return when every row so far is durable. Called before a checkpoint is published."""
+        """Return when all that was reported is durable.
+
+        Called before a checkpoint is published, and before `fit` returns.
+        """
 
     def ended(self, result: FitResult) -> None:
-        """Record how a member ended; returns when that, and every row before, is durable."""
+        """Record how a member ended."""

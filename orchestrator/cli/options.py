@@ -63,6 +63,19 @@ Address = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even if the same sweep exists.")]
+Reuse = Annotated[
+    str | None,
+    typer.Option(
+        "--reuse",
+        metavar="RUN",
+        help="Take trials over that finished in RUN, or with `auto` in any run.",
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse duplicate trials, and checkpoints that will not fit."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print data and errors only.")]
 Overrides = Annotated[
     list[str] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ def sweep(
     dashboard: options.Dashboard = False,
     address: options.Address = None,
     name: options.Name = None,
+    reuse: options.Reuse = None,
+    strict: options.Strict = False,
     fresh: options.Fresh = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -60,7 +63,7 @@ def sweep(
         name=name,
     )
     execution = Execution(executor, cohort, dashboard, address)
-    return _start(request, gpus, execution, fresh, quiet)
+    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -115,12 +118,20 @@ def resume(
 
 
 def _start(
-    request: Request, gpus: int | None, execution: Execution, fresh: bool, quiet: bool
+    request: Request,
+    gpus: int | None,
+    execution: Execution,
+    fresh: bool,
+    quiet: bool,
+    *,
+    reuse: str | None = None,
+    strict: bool = False,
 ) -> int:
     from orchestrator import sweep as sweeps
     from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_writable, runs_root
     from orchestrator.plan import make_plan
+    from orchestrator.preview import preview
 
     if quiet:
         console.be_quiet()
@@ -129,7 +140,11 @@ def _start(
     hardware = find_hardware(execution, gpus)
     made = make_plan(request, hardware)
     directory = sweeps.place(made, runs_root(), fresh)
-    for note in made.notes:
+    with directory.locked() if directory.path.exists() else contextlib.nullcontext():
+        ahead = preview(made, hardware, directory, execution, reuse=reuse)
+    if strict:
+        ahead.refuse_faults()
+    for note in ahead.notes:
         console.say(f"note: {note}")
     console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
     gc.enable()
@@ -140,6 +155,7 @@ def _start(
         execution,
         command=sys.argv[1:],
         notify=console.say,
+        reused=ahead.reused,
     )
     return _close(outcome)
 

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ray.tune.search import Searcher  # noqa: E402
 from orchestrator.cohort import Cohort, CohortQueue  # noqa: E402
 from orchestrator.errors import ArbiterError, Exit, Problem  # noqa: E402
 from orchestrator.executors import Job  # noqa: E402
+from orchestrator.executors.outbox import Outbox  # noqa: E402
 from orchestrator.executors.ray_cluster import (  # noqa: E402
     check_sees,
     dashboard_url,
@@ -38,10 +38,6 @@ from orchestrator.executors.ray_cluster import (  # noqa: E402
 from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
 from orchestrator.shared_files import find  # noqa: E402
-from trainer.reporting import GO_ON, FitResult, Verdict  # noqa: E402
-
-MOST_UNANSWERED = 16
-"""Rows of one member that may be on their way before it waits for the oldest."""
 
 STOP_POLL_S = 0.1
 
@@ -76,7 +72,7 @@ class RayTuneExecutor:
         referee: Any = None
         try:
             referee = (
-                ray.remote(RefereeActor)
+                ray.remote(Referee)  # beside the driver; needs no core of the trials
                 .options(
                     name=f"referee of {job.directory.path.name}",
                     enable_task_events=False,  # a task a row: nobody would find the cohorts
@@ -179,7 +175,8 @@ def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> Non
         devices = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
         where = f"process {os.getpid()}" + (f", GPU {devices}" if devices else "")
         ray.get(referee.placed.remote(config["cohort"], ids, where))
-        fit(members, _RemoteReporter(referee), interrupted=interrupted)
+        with Outbox(lambda reports: ray.get(referee.take.remote(reports))) as outbox:
+            fit(members, outbox, interrupted=interrupted)
 
 
 class _StopFile:
@@ -194,40 +191,6 @@ class _StopFile:
             self.next_look = now + STOP_POLL_S
             self.seen = self.path.exists()
         return self.seen
-
-
-class _RemoteReporter:
-    """Implements `trainer.Reporter`: sends rows on, and answers with verdicts that came back."""
-
-    def __init__(self, referee: Any) -> None:
-        self.referee = referee
-        self.unanswered: dict[str, deque[Any]] = {}
-
-    def started(self, member_id: str, step: int, note: str) -> None:
-        self.unanswered[member_id] = deque()
-        self.referee.started.remote(member_id, step, note)
-
-    def row(self, member_id: str, step: int, metrics: dict[str, float]) -> Verdict:
-        waiting = self.unanswered[member_id]
-        waiting.append(self.referee.row.remote(member_id, step, metrics))
-        verdict = GO_ON
-        while waiting and verdict is GO_ON:
-            ready = ray.wait([waiting[0]], timeout=0, fetch_local=False)[0]
-            if not ready and len(waiting) <= MOST_UNANSWERED:
-                break
-            answer = ray.get(waiting.popleft())
-            verdict = answer if answer.stop is not None else GO_ON
-        return verdict
-
-    def flush(self) -> None:
-        ray.get(self.referee.flush.remote())
-
-    def ended(self, result: FitResult) -> None:
-        ray.get(self.referee.ended.remote(result))
-
-
-class RefereeActor(Referee):
-    """The referee in a process of its own, beside the driver; needs no core of the trials."""
 
 
 class _CohortSearcher(Searcher):

@@ -82,14 +82,17 @@ def setting(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return `12.3 s`, `4 min 10 s` or `2 h 05 min`."""
+    """Return `12.3 s`, `4 min 10 s`, `2 h 05 min` or `3 d 04 h`."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min"
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours:02d} h"
 
 
 def markdown_text(text: str) -> str:

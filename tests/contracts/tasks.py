@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from trainer import RunConfig
-from trainer.tasks import Task, build_task, data_hash, vocab_size
+from trainer.tasks import Task, build_task, data_hash, tokens_per_step, vocab_size
+
+EVALUATED = {"ModularTask": ("val", "train")}
+"""Splits that are judged while a run trains, where it is not the held-out one alone."""
 
 
 class FixedModel(torch.nn.Module):
@@ -18,9 +21,11 @@ class FixedModel(torch.nn.Module):
         super().__init__()
         draw = torch.Generator().manual_seed(seed)
         self.table = torch.randn(vocab, vocab, generator=draw)
+        self.tokens_read = 0
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map (…, time) to (…, time, vocab)."""
+        self.tokens_read += tokens.numel()
         return self.table[tokens]
 
 
@@ -91,6 +96,12 @@ class TaskContract:
             assert task.evaluate(model, split, "cpu") == metrics
         assert task.evaluate(FixedModel(task.vocab_size, 1), "val", "cpu") != metrics
 
+    def test_an_evaluation_reads_about_as_much_as_it_says(self, task: Task) -> None:
+        model = FixedModel(task.vocab_size)
+        for split in EVALUATED.get(type(task).__name__, ("val",)):
+            task.evaluate(model, split, "cpu")
+        assert model.tokens_read == pytest.approx(task.tokens_per_evaluation, rel=0.2)
+
     def test_an_evaluation_does_not_depend_on_how_a_run_is_batched(
         self, config: RunConfig, task: Task
     ) -> None:
@@ -114,5 +125,6 @@ class TaskContract:
 
     def test_what_is_known_without_building_it(self, config: RunConfig, task: Task) -> None:
         assert vocab_size(config) == task.vocab_size
+        assert tokens_per_step(config) == task.tokens_per_step
         assert data_hash(config) == data_hash(reseeded(config, 9))
         assert len(data_hash(config)) == 64

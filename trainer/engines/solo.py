@@ -12,7 +12,7 @@ from torch import nn
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.models import build_model
-from trainer.optim import build_optimizer, export_state, restore_state
+from trainer.optim import AdamW, build_optimizer, clip, export_state, restore_state
 from trainer.precision import autocast, loss_scaler
 from trainer.schedule import learning_rate
 from trainer.seeds import Stream, torch_seed
@@ -25,7 +25,7 @@ class _Unit:
     task: Task
     model: nn.Module
     parameters: list[nn.Parameter]
-    optimizer: torch.optim.AdamW
+    optimizer: AdamW
     scaler: torch.amp.GradScaler
     has_dropout: bool
 
@@ -143,12 +143,15 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.autograd.backward(unit.scaler.scale(loss))
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
-    unit.scaler.unscale_(unit.optimizer)
-    largest = training.grad_clip if training.grad_clip is not None else math.inf
-    norm = nn.utils.clip_grad_norm_(unit.parameters, largest)
-    rate = learning_rate(training, step)
-    for group in unit.optimizer.param_groups:
-        group["lr"] = rate
-    unit.scaler.step(unit.optimizer)
-    unit.scaler.update()
-    return total, norm
+    return total, _update(unit, learning_rate(training, step))
+
+
+def _update(unit: _Unit, rate: float) -> torch.Tensor:
+    """Clip the gradients and apply them; return their norm before."""
+    training, scaler = unit.config.training, unit.scaler
+    unit.optimizer.rate = rate
+    scaler.unscale_(unit.optimizer)  # type: ignore[arg-type]  # it looks at `param_groups` only
+    norm = clip(unit.parameters, training.grad_clip if training.grad_clip is not None else math.inf)
+    scaler.step(unit.optimizer)  # type: ignore[arg-type]  # leaves out a step that overflowed
+    scaler.update()
+    return norm

@@ -20,7 +20,8 @@ TASKS = {
     "corpus": "trainer.tasks.corpus",
     "modular": "trainer.tasks.modular",
 }
-"""Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`, `build`."""
+"""Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`,
+`tokens_per_step`, `build`."""
 
 
 class Task(Protocol):
@@ -30,11 +31,13 @@ class Task(Protocol):
         vocab_size: Number of distinct input symbols, and of logits per position.
         batch_size: Effective batch in sequences.
         tokens_per_step: Tokens that one optimizer step learns from.
+        tokens_per_evaluation: Tokens that the evaluation every `training.eval_interval` steps reads.
     """
 
     vocab_size: int
     batch_size: int
     tokens_per_step: int
+    tokens_per_evaluation: int
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs (batch, time) and targets (batch, …) of optimizer step `step`, from 0."""
@@ -61,6 +64,11 @@ def data_hash(config: RunConfig) -> str:
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols of the task without building it."""
     return int(_module(config).vocab_size(config))
+
+
+def tokens_per_step(config: RunConfig) -> int:
+    """Return the tokens that one optimizer step learns from, without building the task."""
+    return int(_module(config).tokens_per_step(config))
 
 
 def metrics(config: RunConfig) -> tuple[str, ...]:

@@ -34,6 +34,14 @@ def vocab_size(config: RunConfig) -> int:
     return config.data.p + 1
 
 
+def tokens_per_step(config: RunConfig) -> int:
+    """Return three a pair; a batch is at most the pairs that are trained on."""
+    data, batch = config.data, config.training.batch_size
+    assert isinstance(data, ModularData)
+    n_train = round(data.train_frac * data.p * (data.p - (data.operation == "divide")))
+    return 3 * (n_train if batch == "full" else min(int(batch), n_train))
+
+
 def build(config: RunConfig) -> ModularTask:
     """Build the task."""
     return ModularTask(config)
@@ -91,6 +99,7 @@ class ModularTask:
         batch_size = config.training.batch_size
         self.batch_size = n_train if batch_size == "full" else min(int(batch_size), n_train)
         self.tokens_per_step = self.batch_size * 3
+        self.tokens_per_evaluation = (n_train + n_val) * 3  # memorised is judged on the train split
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (batch, 3) inputs and (batch,) targets; each epoch has its own permutation."""

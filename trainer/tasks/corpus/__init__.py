@@ -47,6 +47,11 @@ def vocab_size(config: RunConfig) -> int:
     return int(tokenizer.load(data.tokenizer_path).get_vocab_size())
 
 
+def tokens_per_step(config: RunConfig) -> int:
+    """Return the batch times the sequence."""
+    return int(config.training.batch_size) * config.seq_len
+
+
 def build(config: RunConfig) -> CorpusTask:
     """Build the task."""
     from trainer.tasks.corpus.task import CorpusTask

@@ -32,6 +32,8 @@ class CorpusTask:
         self.batch_size = config.training.batch_size
         self.tokens_per_step = self.batch_size * self.seq_len
         self.eval_tokens = config.training.eval_tokens
+        held_out = len(self.splits["val"])
+        self.tokens_per_evaluation = min(self.eval_tokens or held_out, held_out)
         for name in ("train", "val"):
             if len(self.splits[name]) <= self.seq_len:
                 raise InputError(

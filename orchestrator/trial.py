@@ -1,0 +1,145 @@
+"""One run of a sweep: a point of the space with one seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.draw import Draw
+from orchestrator.errors import Problem, UsageError
+from orchestrator.ledger import TrialRecord
+from trainer.config import RunConfig
+from trainer.errors import InputError
+from trainer.footprint import parameter_count, step_flops
+from trainer.identity import trial_and_point_id
+from trainer.tasks import data_hash, tokens_per_step, vocab_size
+
+SEED = "training.seed"
+MOST_PARAMETERS = 10**15
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the space with one seed.
+
+    Args:
+        id: Hash of what decides its result.
+        position: Place in the plan, from 0.
+        point_id: Shared by the seeds of a point.
+        seed: `training.seed`.
+        changed: Axis to value.
+        config: The checked run config.
+        parameters: Trained parameters.
+        tokens: Tokens that the whole run learns from.
+        flops: Estimated floating-point operations of the whole run.
+    """
+
+    id: str
+    position: int
+    point_id: str
+    seed: int
+    changed: dict[str, Any]
+    config: RunConfig
+    parameters: int
+    tokens: int
+    flops: float
+
+    def record(self) -> TrialRecord:
+        """Return what a new ledger knows of it: it waits to be run."""
+        return TrialRecord(
+            id=self.id,
+            position=self.position,
+            point_id=self.point_id,
+            seed=self.seed,
+            changed=self.changed,
+            config=self.config.model_dump(mode="json"),
+            parameters=self.parameters,
+            flops=self.flops,
+        )
+
+
+def draw_trials(
+    draw: Draw,
+    seeds: Sequence[int | None],
+    most: int | None,
+    hashes: dict[tuple[Any, ...], tuple[str, int]],
+) -> tuple[list[Trial], int]:
+    """Draw points until there are no more, or `most` trials are planned; count the duplicates."""
+    composition = draw.composition
+    sources = {axis.key: axis.source for axis in draw.space.axes}
+    trials: dict[str, Trial] = {}
+    problems: dict[str, Problem] = {}
+    duplicates = 0
+    for point in draw:
+        for seed in seeds:
+            if most is not None and len(trials) >= most:
+                break
+            values = {key: (value, sources[key]) for key, value in point.items()}
+            if seed is not None:
+                values[SEED] = (seed, "seeds")
+            try:
+                config = composition.config(values)
+                data, vocabulary = _data_facts(config, hashes)
+                trial = _trial(config, len(trials), dict(point), data, vocabulary)
+            except UsageError as error:
+                problems |= {str(problem): problem for problem in error.problems}
+                continue
+            except InputError as error:
+                key = str(error).partition(":")[0]
+                place = composition.settings.get(key, (None, ""))[1]
+                problem = Problem(str(error), place, error.hint)
+                problems[str(problem)] = problem
+                continue
+            duplicates += trial.id in trials
+            trials.setdefault(trial.id, trial)
+        if len(problems) > MOST_PROBLEMS or (most is not None and len(trials) >= most):
+            break
+    if problems:
+        raise UsageError(*problems.values())
+    if not trials:
+        draw.refuse_nothing()
+    return list(trials.values()), duplicates
+
+
+def _trial(
+    config: RunConfig, position: int, changed: dict[str, Any], data: str, vocabulary: int
+) -> Trial:
+    tokens = tokens_per_step(config)
+    parameters = parameter_count(config, vocabulary)
+    try:
+        flops = step_flops(config, vocabulary, tokens) * config.training.steps
+    except OverflowError:
+        flops = math.inf
+    if parameters >= MOST_PARAMETERS or not math.isfinite(flops):
+        raise UsageError(
+            Problem(
+                f"got about 1e{len(str(parameters)) - 1} parameters and {flops:.2g} operations,"
+                f" expected fewer than {MOST_PARAMETERS:.0e} parameters",
+                "[model]",
+            )
+        )
+    trial, point = trial_and_point_id(config, data)
+    return Trial(
+        id=trial,
+        position=position,
+        point_id=point,
+        seed=config.training.seed,
+        changed=changed,
+        config=config,
+        parameters=parameters,
+        tokens=tokens * config.training.steps,
+        flops=flops,
+    )
+
+
+def _data_facts(
+    config: RunConfig, known: dict[tuple[Any, ...], tuple[str, int]]
+) -> tuple[str, int]:
+    """Return the data's hash and the vocabulary; trials mostly share them."""
+    key = (config.data, getattr(config.model, "vocab_size", None))
+    if key not in known:
+        known[key] = data_hash(config), vocab_size(config)
+    return known[key]
