@@ -29,6 +29,8 @@ def test_trials_that_train_together_are_known_by_all_their_values() -> None:
     labels = [label_of(trial(seed, lr=lr)) for lr in (0.1, 1.0) for seed in range(4)]
     assert merged(labels) == "lr=0.1,1 seed=0..3"
     assert merged(labels[:1]) == labels[0]
+    assert merged(labels[6:] + labels[:2]) == "lr=1,0.1 seed=2,3,0,1"
+    assert merged([label_of(trial(lr=10**n + 0.5)) for n in range(6)]) == "lr=6_values seed=0"
     assert merged([]) == ""
 
 
