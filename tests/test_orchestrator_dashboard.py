@@ -80,6 +80,23 @@ class TestToken:
         assert f"chmod 600 {path}" in said
         assert path.read_text() == "known"
 
+    def test_a_file_that_a_person_named_is_held_to_the_same(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "mine").write_text("known")
+        (tmp_path / "mine").chmod(0o604)
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "mine"))
+        assert "got mode 0604" in refused(Execution())
+        (tmp_path / "mine").chmod(0o600)
+        check_execution(Execution())
+        assert ray_environment.provide_token(dashboard=False) == tmp_path / "mine"
+
+    def test_a_home_that_is_no_folder(self, home: Path) -> None:
+        home.write_text("a file")
+        said = refused(Execution(dashboard=True))
+        assert f"{home}/ray_token: cannot read the token of Ray: Not a directory" in said
+        assert "set ARBITER_HOME" in said
+
     def test_a_link_is_refused(self, home: Path, tmp_path: Path) -> None:
         home.mkdir()
         (home / "ray_token").symlink_to(tmp_path / "elsewhere")
@@ -202,8 +219,9 @@ class Running:
         (ledger,) = (self.folder / "runs").glob("long-*/ledger.db")
         return ledger.parent
 
-    def get(self, path: str, token: str | None) -> tuple[int, str]:
-        request = urllib.request.Request(f"{self.url}{path}")
+    def get(self, path: str, token: str | None, *, post: bool = False) -> tuple[int, str]:
+        body = b'{"entrypoint": "true"}' if post else None
+        request = urllib.request.Request(f"{self.url}{path}", body)
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
@@ -303,6 +321,7 @@ class TestRunning:
         for path in ("/api/jobs/", "/api/v0/actors", "/api/v0/tasks", "/nodes", "/logical/actors"):
             assert running.get(path, token=None)[0] == 401, path
             assert running.get(path, token="0" * 64)[0] == 403, path
+        assert running.get("/api/jobs/", token=None, post=True)[0] == 401  # runs a command
         assert running.token not in running.said
         assert f"cat {running.folder}/home/ray_token" in running.said
 
