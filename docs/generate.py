@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from orchestrator.compose import VARIANTS
+from orchestrator.settings import VARIANTS
 from trainer.config import RunConfig
 from trainer.identity import LABELS
 
@@ -68,6 +68,8 @@ def _values(info: FieldInfo) -> str:
 
 def _kinds(annotation: object) -> list[str]:
     arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _kinds(arguments[0])
     if typing.get_origin(annotation) is typing.Literal:
         return [f"`{argument}`" for argument in arguments]
     if arguments:

@@ -1,4 +1,4 @@
-"""One setting of a space and the values it may take."""
+"""One setting of a space, or one group of settings, and the values it may take."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from orchestrator.interval import Interval
 
 @dataclass(frozen=True)
 class Axis:
-    """One setting and the values it takes.
+    """One setting, or a group of them under a name, and the values it takes.
 
     Args:
-        key: Dotted key of the run config (`model.n_layers`).
+        key: Dotted key of the run config (`model.n_layers`), or a Hydra group (`model`).
         values: In the order in which they are tried; empty only where `interval` is continuous.
         source: Where the axis was given.
         interval: Where the values come from, if they are not listed.
         when: The axis takes a value only where each of these settings has one of these values.
         zipped: Axes of the same number move together; None moves alone.
+        options: Of a group, what each value sets, once that is known; None for a setting.
     """
 
     key: str
@@ -29,6 +30,30 @@ class Axis:
     interval: Interval | None = None
     when: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     zipped: int | None = None
+    options: Mapping[Any, Mapping[str, Any]] | None = None
+
+    def settings(self, value: Any) -> Mapping[str, Any]:
+        """Return what a value sets, by dotted key."""
+        return {self.key: value} if self.options is None else self.options.get(value, {})
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a condition may ask of it: its own key, and all that its options set."""
+        inner = [key for settings in (self.options or {}).values() for key in settings]
+        return tuple(dict.fromkeys([self.key, *inner]))
+
+    def values_of(self, key: str) -> Sequence[Any]:
+        """Return the values that the axis gives one of its `keys`."""
+        if key == self.key:
+            return self.values
+        return [s[key] for s in (self.options or {}).values() if key in s]
+
+    def first(self, key: str) -> Any:
+        """Return a value that the axis may give one of its `keys`."""
+        if self.continuous:
+            assert self.interval is not None
+            return self.interval.low
+        return self.values_of(key)[0]
 
     @property
     def continuous(self) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from orchestrator.axis import Axis
-from orchestrator.compose import VARIANTS, Composition, Layer, default_of
+from orchestrator.compose import Composition
 from orchestrator.errors import Problem, UsageError
+from orchestrator.groups import GROUPS, place_of
+from orchestrator.settings import VARIANTS, default_of
 from orchestrator.space import Point, Space
 from orchestrator.strategy import Strategy
 
@@ -32,6 +35,9 @@ class Draw:
     def __init__(self, strategy: Strategy, space: Space, composition: Composition) -> None:
         self.strategy, self.space, self.composition = strategy, space, composition
         self.ordered = _conditions_first(space.axes)
+        self.setters = {key: axis for axis in space.axes for key in axis.keys}
+        self.setters |= {axis.key: axis for axis in space.axes}  # it decides over an option
+        self.idle: dict[str, None] = {}
         self.broken: Counter[str] = Counter()
         self.gave_up = False
         self._refuse_idle_axes()
@@ -72,16 +78,39 @@ class Draw:
                 taken[axis.key] = proposal[axis.key]
         return {key: value for key, value in proposal.items() if key in taken}
 
+    def settings(self, point: Point) -> dict[str, tuple[Any, str]]:
+        """Return what a point sets, each with its source; an axis decides over an option."""
+        of_options: dict[str, tuple[Any, str]] = {}
+        own: dict[str, tuple[Any, str]] = {}
+        for axis in self.space.axes:
+            if axis.key not in point:
+                continue
+            value = point[axis.key]
+            if axis.options is None:
+                own[axis.key] = (value, axis.source)
+            else:
+                place = place_of(axis.key, value)
+                of_options |= {k: (v, place) for k, v in axis.settings(value).items()}
+        settings = of_options | own
+        if self.kinds_vary:
+            self.idle |= dict.fromkeys(self.composition.at(settings).notes)
+        return settings
+
     def value(self, key: str, point: Point) -> Any:
         """Return a setting at a point; None where this kind of run has no such setting."""
-        settings: Mapping[str, tuple[Any, str]] = self.composition.settings
-        if any(name in point for name in VARIANTS):
-            settings = self.composition.over(
-                Layer({name: (value, "") for name, value in point.items()})
-            ).settings
         if key in point:
             return point[key]
+        if key in GROUPS:
+            return self.composition.options.get(key)
+        settings: Mapping[str, tuple[Any, str]] = self.composition.settings
+        if self.kinds_vary:
+            settings = self.composition.at(self.settings(point)).settings
         return settings[key][0] if key in settings else default_of(key, settings)
+
+    @cached_property
+    def kinds_vary(self) -> bool:
+        """Whether a point may set more than its own keys."""
+        return any(a.options is not None or a.key in VARIANTS for a in self.space.axes)
 
     def refuse_nothing(self) -> None:
         """Say why there is no point at all.
@@ -102,7 +131,8 @@ class Draw:
 
     def notes(self) -> list[str]:
         """Say how many points were left out, by rule."""
-        notes = [
+        notes = list(self.idle)
+        notes += [
             f"{count:,} point{'s were' if count > 1 else ' was'} left out: {text} does not hold"
             for text, count in self.broken.items()
         ]
@@ -118,11 +148,10 @@ class Draw:
         return True
 
     def _refuse_idle_axes(self) -> None:
-        axes = {axis.key: axis for axis in self.space.axes}
         problems = []
         for axis in self.space.axes:
             for key, wanted in axis.when.items():
-                other = axes.get(key)
+                other = self.setters.get(key)
                 if other is not None and other.continuous:
                     message = f"axis {axis.key}: {key} is a continuous range, its values are chance"
                     problems.append(
@@ -131,8 +160,8 @@ class Draw:
                         )
                     )
                     continue
-                possible = [] if other is None else list(other.values[:10_000])
-                if other is None or other.when:
+                possible = [] if other is None else list(other.values_of(key)[:10_000])
+                if other is None or other.when or key != other.key:
                     possible.append(self.value(key, {}))
                 if not any(value in wanted for value in possible):
                     got = ", ".join(map(repr, possible[:9]))
@@ -152,7 +181,8 @@ class Draw:
 def _conditions_first(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
     """Return the axes, each after those that its condition reads."""
     by_key = {axis.key: axis for axis in axes}
-    graph = {axis.key: [key for key in axis.when if key in by_key] for axis in axes}
+    setters = {key: axis.key for axis in axes for key in axis.keys} | {key: key for key in by_key}
+    graph = {axis.key: [setters[key] for key in axis.when if key in setters] for axis in axes}
     try:
         return tuple(by_key[key] for key in TopologicalSorter(graph).static_order())
     except CycleError as error:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
+COMMAND_LINE = "command line"
+"""The place of what was typed."""
+
 
 class Exit(IntEnum):
     """What the exit status says."""
@@ -102,8 +105,9 @@ class Gather:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` - did you mean X?` for the nearest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" - did you mean {close[0]}?" if close else ""
+    plain = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), list(plain), n=1, cutoff=0.6)
+    return f" - did you mean {plain[close[0]]}?" if close else ""
 
 
 def check_choice(option: str, given: str, known: Sequence[str]) -> None:

@@ -10,34 +10,26 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.axis import Axis
-from orchestrator.compose import (
-    COMMAND_LINE,
-    Composition,
-    Layer,
-    fill,
-    named,
-)
+from orchestrator.compose import Composition, Layer, fill, named
 from orchestrator.draw import Draw
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, nearest
 from orchestrator.hardware import Hardware
+from orchestrator.layering import full_size
 from orchestrator.objective import Objective
 from orchestrator.placeholders import names_in
-from orchestrator.request import Request, full_size, read_request
+from orchestrator.reading import read_request
+from orchestrator.request import Request
 from orchestrator.scale import scale
-from orchestrator.space import Space, space_of
+from orchestrator.space import Space
+from orchestrator.space_check import check_space
+from orchestrator.space_table import SEED
 from orchestrator.strategy import make_strategy
-from orchestrator.template import (
-    SearchSection,
-    Template,
-)
+from orchestrator.template import Template
 from orchestrator.toml_file import flatten
-from orchestrator.trial import SEED, Trial, draw_trials
+from orchestrator.trial import Trial, draw_trials
 from trainer.config import TierConfig
 from trainer.identity import fingerprint
 from trainer.tasks import metrics
-
-LARGEST_PLAN = 10_000
-"""Trials a plan may have unless `--max-trials` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +105,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     """
     reading = read_request(request, hardware)
     composition, template = reading.composition, reading.template
-    axes: tuple[Axis, ...] = ()
-    seeds: tuple[int, ...] | None = None
-    search, objective = SearchSection(), Objective()
-    if template is not None:
-        axes, seeds = template.axes, template.seeds
-        search, objective = template.search, template.objective
+    axes, scaled_seeds = reading.axes, None
     if reading.scale is not None:
         small, axes, scaled_seeds = scale(
             reading.scale, full_size(reading), template, axes, reading.fixed
@@ -130,33 +117,17 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
             if key not in linked or not place.startswith("--scale")  # they follow what fills them
         }
         composition = composition.over(Layer(shrunk))
-        seeds = scaled_seeds or seeds
     composition = composition.over(Layer(reading.typed))
-    if request.seeds is not None:
-        seeds = tuple(range(request.seeds))
-        if SEED in reading.typed:
-            message = f"got --seeds {request.seeds} and {SEED}={reading.typed[SEED][0]}"
-            raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
-    elif SEED in reading.typed:
-        seeds = None
-
     for axis in axes:
         if axis.key in reading.typed:
             value = reading.typed[axis.key][0]
             composition.notes.append(f"axis {axis.key} is set to {value} on the {COMMAND_LINE}")
-    axes = tuple(a for a in axes if a.key not in reading.typed)
-    space = space_of([*axes, *reading.listed], template.require if template else ())
     _check_tier(composition, hardware)
+    seeds = reading.seeds(scaled_seeds)
     chosen = seeds or (None,)
-    most = request.max_trials or search.max_trials
-    method = request.search or search.method
-    _check_space(request, space, chosen, most, method)
-    strategy = make_strategy(
-        method,
-        space,
-        search.seed,
-        "--search" if request.search or template is None else template.file.place("search.method"),
-    )
+    space, most = reading.space(axes), reading.most
+    check_space(space, len(chosen), most, reading.method, reading.space_place)
+    strategy = make_strategy(reading.method, space, reading.search.seed, reading.method_place)
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
     draw = Draw(strategy, space, composition)
     trials, duplicates = draw_trials(draw, chosen, most, facts)
@@ -165,14 +136,15 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         composition.notes.append(f"{duplicates} duplicate trials were left out")
     if most is not None and len(trials) >= most:
         composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
+    first = composition.settings | draw.settings(trials[0].changed)
     return Plan(
         name=request.name or _name(template, composition, space.axes),
         trials=tuple(trials),
         axes=tuple(axis.key for axis in space.axes),
-        objective=_objective(objective, trials, template),
+        objective=_objective(template, trials),
         duplicates=duplicates,
         data_hashes=tuple(sorted({data for data, _ in facts.values()})),
-        sources={key: source for key, (_, source) in composition.settings.items()}
+        sources={key: source for key, (_, source) in first.items()}
         | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
@@ -193,70 +165,10 @@ def _name(template: Template | None, composition: Composition, axes: Sequence[Ax
         return "train"
     place = template.file.place("name")
     for name in names_in(template.name):
-        if (key := named(name)[0]) in [axis.key for axis in axes]:
+        if (key := named(name)[0]) in [key for axis in axes for key in axis.keys]:
             message = f"name: got {{{{{name}}}}}, which is not one value: {key} is an axis"
             raise UsageError(Problem(message, place, "in [model], name names each trial"))
     return str(fill({**composition.settings, "name": (template.name, place)})["name"][0])
-
-
-def _check_space(
-    request: Request, space: Space, seeds: Sequence[int | None], most: int | None, method: str
-) -> None:
-    for axis in space.axes:
-        if axis.key == SEED:
-            raise UsageError(
-                Problem(
-                    "the seed is no axis: it is the unit of evidence",
-                    axis.source,
-                    "seeds = 3 in [space], or --seeds 3",
-                )
-            )
-    _check_continuous(space, most, method)
-    if not space.finite:
-        return
-    count = space.size * len(seeds)
-    if most is None and count > LARGEST_PLAN:
-        factors = [
-            f"{' = '.join(axis.key for axis in group)} {len(group[0].values)}"
-            for group in space.dimensions
-        ]
-        bound = "" if space.exact else "up to "
-        product = " x ".join([*factors, f"seeds {len(seeds)}"])
-        raise UsageError(
-            Problem(
-                f"got {bound}{count:,} trials ({product}), expected at most {LARGEST_PLAN:,}",
-                f"[space] of {request.strategy}",
-                "fewer values, or --search random --max-trials 100",
-            )
-        )
-
-
-def _check_continuous(space: Space, most: int | None, method: str) -> None:
-    """Refuse a continuum of values where it would have to be listed, or without an end."""
-    problems = []
-    for axis in (axis for axis in space.axes if axis.continuous):
-        leaf = axis.key.rpartition(".")[2]
-        if method == "grid":
-            assert axis.interval is not None
-            step = "" if axis.interval.log else "a step, or "
-            problems.append(
-                Problem(
-                    f"axis {axis.key}: got a continuous range, a grid needs values to list",
-                    axis.source,
-                    f"--search random --max-trials 100, or give {leaf} {step}points = 5",
-                )
-            )
-        elif most is None:
-            problems.append(
-                Problem(
-                    f"axis {axis.key}: got a continuous range and no number of trials, the search"
-                    " would not end",
-                    axis.source,
-                    "--max-trials 100, or max_trials = 100 in [search]",
-                )
-            )
-    if problems:
-        raise UsageError(*problems)
 
 
 def _check_tier(composition: Composition, hardware: Hardware) -> None:
@@ -280,10 +192,9 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
     return "--tier cpu trains on the CPU"
 
 
-def _objective(
-    objective: Objective, trials: Sequence[Trial], template: Template | None
-) -> Objective:
+def _objective(template: Template | None, trials: Sequence[Trial]) -> Objective:
     """Refuse an objective that no trial will ever report."""
+    objective = template.objective if template else Objective()
     for task, config in {t.config.data.task: t.config for t in trials}.items():
         names = metrics(config)
         if objective.metric not in names:

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.axis import Axis
 from orchestrator.compose import Layer
 from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.group_axis import with_options
 from orchestrator.interval import Interval
 from orchestrator.space import space_of
 from orchestrator.space_table import make_axis, parse_seeds
@@ -96,7 +97,7 @@ def scale(
 
     small |= {key: (value, place(key)) for key, value in own.settings.items()}
     listed = {
-        key: make_axis(key, values, place(f"space.{key}"))
+        key: with_options(make_axis(key, values, place(f"space.{key}")), fixed)[0]
         for key, values in own.space.items()
         if key != "seeds"
     }
@@ -125,6 +126,7 @@ def _shrink(
 
     def largest(key: str) -> Any:
         values = by_axis[key].numbers if key in by_axis else (settings.get(key),)
+        values = (*values, *(v for axis in axes for v in axis.values_of(key) if axis.options))
         numbers = [v for v in values if type(v) is int and v > 0]
         return max(numbers, default=None)
 
@@ -164,10 +166,7 @@ def _shrink(
         for key, value in settings.items()
         if shrunk(key, value) != value
     }
-    tried = tuple(
-        axis if axis.key in replaced else _shrunk_axis(axis, partial(shrunk, axis.key))
-        for axis in axes
-    )
+    tried = tuple(axis if axis.key in replaced else _shrunk_axis(axis, shrunk) for axis in axes)
     tried = tuple(  # a condition speaks of the values that are tried
         replace(
             axis,
@@ -204,8 +203,15 @@ def _power_of_two(n: float) -> int:
     return 1 << max(0, int(n).bit_length() - 1)
 
 
-def _shrunk_axis(axis: Axis, rule: Callable[[Any], Any]) -> Axis:
-    """Return an axis with its values, or the ends of its range, made smaller."""
+def _shrunk_axis(axis: Axis, shrunk: Callable[[str, Any], Any]) -> Axis:
+    """Return an axis with its values, the ends of its range or its options made smaller."""
+    if axis.options is not None:
+        options = {
+            name: {key: shrunk(key, value) for key, value in settings.items()}
+            for name, settings in axis.options.items()
+        }
+        return replace(axis, options=options)
+    rule = partial(shrunk, axis.key)
     if axis.interval is None:
         return replace(axis, values=tuple(map(rule, axis.values)))
     interval = axis.interval.scaled(rule)

@@ -8,20 +8,22 @@ from functools import partial
 from typing import Any
 
 from orchestrator.axis import Axis
-from orchestrator.compose import SECTIONS, setting_keys
 from orchestrator.constraint import Constraint, parse_constraint
 from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.familiar import suggestion
+from orchestrator.groups import GROUPS, check_option
 from orchestrator.interval import Interval
+from orchestrator.settings import SECTIONS, is_label, setting_keys
 from orchestrator.space import space_of
 from orchestrator.spellings import respell_axis
 from orchestrator.toml_file import flatten
-from trainer.identity import LABELS
 
 RANGES = ("uniform", "log_uniform", "integer")
 LISTS = ("choice", "values")
 WORDS = (*RANGES, *LISTS, "step", "points", "log", "when")
 """The keys of an axis's table."""
 
+SEED = "training.seed"
 FORMS = "[1, 2], { uniform = [0.0, 1.0] }, { log_uniform = [1e-5, 1e-3] }, { integer = [2, 12] }"
 MOST_POINTS = 10_000
 LARGEST, LARGEST_INTEGER = 1e300, 10**15
@@ -86,8 +88,10 @@ def axis_entries(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in table.items():
         full = f"{prefix}{key}"
-        is_axis = full in names or (isinstance(value, dict) and any(w in value for w in WORDS))
-        if isinstance(value, dict) and value and (full in SECTIONS or not is_axis):
+        form = isinstance(value, dict) and any(word in value for word in WORDS)
+        listed = full in GROUPS and isinstance(value, dict) and any(w in value for w in LISTS)
+        is_axis = full in names or form
+        if isinstance(value, dict) and value and not listed and (full in SECTIONS or not is_axis):
             found |= axis_entries(value, f"{full}.")
         elif value != {} or is_axis or full == "zip":
             found[full] = value
@@ -128,26 +132,33 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
     """
     name, values, _ = respell_axis(key, values, place)
     full = full_key(name, place)
-    if not _decides(full):
-        message = f"axis {key}: {full} decides nothing of the result, all its trials would be one"
+    if full == SEED:
+        message = "the seed is no axis: it is the unit of evidence"
+        raise UsageError(Problem(message, place, "seeds = 3 in [space], or --seeds 3"))
+    if not decides(full):
+        message = f"axis {key}: {'a tier' if full == 'tier' else full} decides nothing of the result, all its trials would be one"
         hint = f"one value for all trials: {full}=… on the command line"
         raise UsageError(Problem(message, place, hint))
     if isinstance(values, dict):
         return _from_table(full, key, values, place)
     if not isinstance(values, list):
         section, _, leaf = full.partition(".")
-        raise UsageError(
-            Problem(
-                f"axis {key}: got {values!r}, expected a list of values",
-                place,
-                f"one value for all trials belongs in [{section}]: {leaf} = …",
-            )
-        )
+        hint = f"one value for all trials belongs in [{section}]: {leaf} = …"
+        if full in GROUPS:
+            hint = f"one option for all trials: {full}=NAME on the command line"
+        message = f"axis {key}: got {values!r}, expected a list of values"
+        raise UsageError(Problem(message, place, hint))
     if not values:
         raise UsageError(
             Problem(f"axis {key}: got no values, expected at least one", place, "or leave it out")
         )
-    return Axis(full, tuple(values), place)
+    if full not in GROUPS:
+        return Axis(full, tuple(values), place)
+    with gathering() as gather:
+        for option in values:
+            with gather.step():
+                check_option(full, option, place)
+    return Axis(full, tuple(values), place, options={})
 
 
 def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
@@ -168,6 +179,8 @@ def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
     }
     if full in when:
         raise refuse("its own value cannot be its condition", "name another setting")
+    if full in GROUPS and form in RANGES:
+        raise refuse(f"got {form}, expected names: it is a group", f"{key}=glob(*) tries each")
     if form in LISTS:
         for word in ("step", "points", "log"):
             if word in table:
@@ -225,20 +238,21 @@ def _is_number(value: Any, integer: bool) -> bool:
     return type(value) in kinds and abs(value) <= (LARGEST_INTEGER if integer else LARGEST)
 
 
-def _decides(key: str) -> bool:
+def decides(key: str) -> bool:
     """Return whether a setting is in the trial id (`trainer.identity.deciding_settings`)."""
-    section, _, leaf = key.partition(".")
-    return section in ("model", "data", "training") and leaf not in LABELS.get(section, ())
+    if key in GROUPS:
+        return key != "tier"  # of the others their options say
+    return key.partition(".")[0] in ("model", "data", "training") and not is_label(key)
 
 
 def full_key(key: str, place: str) -> str:
-    """Return the dotted key of a short one (`n_layers` -> `model.n_layers`).
+    """Return the dotted key of a short one (`n_layers` -> `model.n_layers`); a group is its own.
 
     Raises:
         UsageError: Several sections, or none, have a setting of that name.
     """
     known = setting_keys()
-    if key in known:
+    if key in known or key in GROUPS:
         return key
     found = [name for name in known if name.rpartition(".")[2] == key]
     if len(found) == 1:
@@ -252,7 +266,8 @@ def full_key(key: str, place: str) -> str:
     if same_leaf:
         hint = f"there is {' and '.join(same_leaf)}"
     leaves = [name.rpartition(".")[2] for name in known]
-    close = (nearest(key, known) if "." in key else "") or nearest(leaf, leaves)
+    close = suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
+    close = close or nearest(leaf, leaves)
     raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 
 

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import Problem, UsageError
+from orchestrator.familiar import suggestion
+from orchestrator.placeholders import names_in
+from orchestrator.settings import may_be_none, setting_keys
 
 Settings = Mapping[str, tuple[Any, str]]
 """Dotted key to (value, place)."""
@@ -40,6 +43,9 @@ DEFERRED: Mapping[str, str] = {
     "flash_attention": ATTENTION,
 }
 """What means a setting only once the batch and the device of the run are known."""
+
+OFF: Mapping[str, tuple[Any, ...]] = {"training.grad_clip": (False, 0)}
+"""Values that say of a setting that there is none; the text "none" says it of every one."""
 
 VALUES: Mapping[str, Mapping[str, Any]] = {
     "tier.precision": {
@@ -98,6 +104,23 @@ FOREIGN: Mapping[str, Foreign] = {
         "checkpoints are written as safetensors and nothing else",
         'export_format = "safetensors"',
         ("safetensors",),
+    ),
+    "bias": Foreign("linear layers have no bias", "bias = false"),
+    "shuffle": Foreign(
+        "the order of the data is random, and follows from the seed", "shuffle = true", ("true",)
+    ),
+    "num_workers": Foreign("the data is read once, into memory", "num_workers = 0"),
+    "pin_memory": Foreign("the data is read once, into memory", "pin_memory = false"),
+    **dict.fromkeys(
+        ("wandb", "use_wandb", "enable_wandb"),
+        Foreign("a run is recorded in its ledger and in TensorBoard", "wandb = false"),
+    ),
+    "hardware.tier": Foreign(
+        "the tier is chosen on the command line", "leave it out; --tier NAME", ("auto",)
+    ),
+    **dict.fromkeys(
+        ("hardware.gpus", "hardware.num_gpus", "hardware.n_gpus"),
+        Foreign("how many to use is said on the command line", "leave it out; --gpus N", ("auto",)),
     ),
     "checkpoint.dir": Foreign(
         "checkpoints lie with their trial, in the directory of the run",
@@ -237,7 +260,7 @@ def foreign(key: str) -> Foreign | None:
 def refusal(key: str, got: str, place: str, found: Foreign) -> Problem:
     """Return why a setting of other programs is refused."""
     section, _, leaf = key.rpartition(".")
-    close = nearest(leaf, (*SPELLINGS, *DEFERRED)) if section in OLDER_SECTIONS else ""
+    close = suggestion(leaf, (*SPELLINGS, *DEFERRED)) if section in OLDER_SECTIONS else ""
     return Problem(f"{key}: {got}, which is not supported: {found.why}{close}", place, found.hint)
 
 
@@ -312,9 +335,11 @@ def _value(ours: str, key: str, value: Any, place: str) -> Any:
     Raises:
         UsageError: It does not say which of our values is meant.
     """
-    section, _, leaf = ours.rpartition(".")
-    short = {_leaf(name): table for name, table in VALUES.items()}
-    table = VALUES.get(ours, {}) if section else short.get(leaf, {})
+    leaf = _leaf(ours)
+    full = ours if "." in ours else next((k for k in setting_keys() if _leaf(k) == leaf), ours)
+    if _says_none(full, value):
+        return None
+    table = VALUES.get(full, {})
     if not table or type(value) not in (str, int, bool):
         return value
     if leaf == "precision" and value is True:
@@ -323,7 +348,18 @@ def _value(ours: str, key: str, value: Any, place: str) -> Any:
     return value if value in table.values() else table.get(_plain(value), value)
 
 
+def _says_none(key: str, value: Any) -> bool:
+    """Return whether a value, in a language without one, stands for none."""
+    if isinstance(value, str):
+        return value.lower() in ("none", "null") and may_be_none(key)
+    return value in OFF.get(key, ())
+
+
 def _deferred_problem(key: str, value: Any, place: str) -> Problem | None:
+    if found := names_in(value):
+        message = f"{key}: got the placeholder {{{{{found[0]}}}}}, expected a value"
+        hint = f"{DEFERRED[_leaf(key)]} takes one, or {_leaf(key)}=… on the command line"
+        return Problem(message, place, hint)
     if DEFERRED[_leaf(key)] == ATTENTION:
         if type(value) is not bool:
             return Problem(f"{key}: got {_shown(value)}, expected true or false", place)
@@ -348,4 +384,4 @@ def _shown(value: Any) -> str:
         return f"[{', '.join(_shown(item) for item in value)}]"
     if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return "none" if value is None else str(value)

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.axis import Axis
-from orchestrator.compose import SECTIONS, Layer, explain, named, setting_keys
+from orchestrator.compose import Layer, named
 from orchestrator.constraint import Constraint
-from orchestrator.errors import Problem, UsageError, nearest
+from orchestrator.errors import Gather, Problem, UsageError, nearest
+from orchestrator.explain import explain
+from orchestrator.familiar import suggestion, table_hint
 from orchestrator.objective import Objective
 from orchestrator.placeholders import is_whole, names_in
-from orchestrator.space_table import (
-    SpaceTable,
-    axis_entries,
-    make_axis,
-    parse_seeds,
-    read_space,
+from orchestrator.settings import SECTIONS, setting_keys
+from orchestrator.space_table import SpaceTable, axis_entries, make_axis, parse_seeds, read_space
+from orchestrator.spellings import (
+    OLDER_SECTIONS,
+    canonical,
+    foreign,
+    refusal,
+    respell,
+    respell_axis,
 )
-from orchestrator.spellings import OLDER_SECTIONS, respell, respell_axis
 from orchestrator.toml_file import ConfigFile, flatten, read_config_file
 
 TABLES = ("space", "search", "objective", "scale")
 TEXTS = ("name", "description")
+Section = TypeVar("Section", bound=BaseModel)
 
 
 class SearchSection(BaseModel):
@@ -83,34 +90,28 @@ class Template:
     file: ConfigFile
 
 
-def read_template(path: Path) -> Template:
+def read_template(path: Path, gather: Gather) -> Template:
     """Read a template.
 
+    Args:
+        path: A TOML file.
+        gather: Hears all that is wrong with its form; what is right is returned.
+
     Raises:
-        UsageError: All that is wrong with its form, at once.
+        UsageError: It cannot be read.
     """
     file = read_config_file(path)
-    problems = unknown_tables(file, (*SECTIONS, *TABLES))
-    search, wrong = _section(file, "search", SearchSection)
-    problems += wrong
-    objective, wrong = _section(file, "objective", ObjectiveSection)
-    problems += wrong
+    gather.problems += unknown_tables(file, (*SECTIONS, *TABLES))
+    search = _section(file, "search", SearchSection, gather)
+    objective = _section(file, "objective", ObjectiveSection, gather)
     space = SpaceTable()
-    try:
+    with gather.step():
         space = read_space(_table(file, "space"), lambda key: file.place(f"space.{key}"))
-    except UsageError as error:
-        problems += error.problems
-    scales, wrong = _scales(file)
-    problems += wrong
-    try:
-        layer = settings_layer(file)
-    except UsageError as error:
-        problems += error.problems
-    if problems:
-        raise UsageError(*problems)
-    assert isinstance(search, SearchSection) and isinstance(objective, ObjectiveSection)
+    scales = _scales(file, gather)
+    layer = settings_layer(file, gather)
+    name = file.tables.get("name")
     return Template(
-        name=file.tables.get("name", path.stem),
+        name=name if isinstance(name, str) else path.stem,
         layer=replace(layer, notes=(*layer.notes, *_axis_notes(file))),
         axes=tuple(space.axes.values()),
         seeds=space.seeds,
@@ -122,32 +123,34 @@ def read_template(path: Path) -> Template:
     )
 
 
-def read_base_config(path: Path) -> Layer:
+def read_base_config(path: Path, gather: Gather) -> Layer:
     """Read the settings of a base config; a space belongs in a template.
 
+    Args:
+        path: A TOML file, or the YAML snapshot of a trial.
+        gather: Hears of all that a base config cannot have; what it can is returned.
+
     Raises:
-        UsageError: It holds tables that a base config cannot have.
+        UsageError: It cannot be read.
     """
     file = read_config_file(path)
-    problems = unknown_tables(file, SECTIONS, also=TABLES)
-    if problems:
-        raise UsageError(*problems)
-    return settings_layer(file)
+    gather.problems += unknown_tables(file, SECTIONS, also=TABLES)
+    return settings_layer(file, gather)
 
 
-def settings_layer(file: ConfigFile) -> Layer:
+def settings_layer(file: ConfigFile, gather: Gather) -> Layer:
     """Return the run-config tables of a file as a layer with a place for each key.
 
-    Raises:
-        UsageError: It asks for what other programs have and this one has not.
+    Args:
+        file: Any.
+        gather: Hears of what other programs have and this one has not.
     """
     known = (*SECTIONS, *OLDER_SECTIONS)
     tables = {key: _table(file, key) for key in file.tables if key in known}
     settings = {key: (value, file.place(key)) for key, value in flatten(tables).items()}
     read = respell(settings)
     blanks, wrong = _blanks(file, read.settings)
-    if problems := read.problems + wrong:
-        raise UsageError(*problems)
+    gather.problems += read.problems + wrong
     tokenizer, place = read.settings.get("data.tokenizer_path", (None, ""))
     if tokenizer is not None and "data.tokenizer" not in read.settings:
         read.settings["data.tokenizer"] = ("bpe", place)
@@ -167,7 +170,8 @@ def _blanks(
             meant = named(name)
             if len(meant) != 1:
                 known = sorted({k.rpartition(".")[2].upper() for k in setting_keys()})
-                message = f"unknown placeholder {{{{{name}}}}}{nearest(name.upper(), known)}"
+                close = nearest(name.upper(), known) or suggestion(name, ())
+                message = f"unknown placeholder {{{{{name}}}}}{close}"
                 hint = "a setting by its short name in capitals: {{DIM}} is model.dim"
                 if meant:
                     message = f"placeholder {{{{{name}}}}} is ambiguous: {' and '.join(meant)}"
@@ -197,7 +201,7 @@ def unknown_tables(
             if not isinstance(value, str):
                 message = f"{key}: got {value!r}, expected text"
                 problems.append(Problem(message, file.place(key), f'{key} = "…"'))
-        elif key in known:
+        elif key in (*known, *OLDER_SECTIONS):
             problems.append(_no_table(file, key, value))
         elif key in also:
             problems.append(
@@ -207,18 +211,28 @@ def unknown_tables(
                     f"--strategy {file.path}",
                 )
             )
+        elif isinstance(value, dict):
+            hint = table_hint(key)
+            message = f"unknown table [{key}]{'' if hint else nearest(key, known)}"
+            problems.append(Problem(message, file.place(key), hint or f"known: {', '.join(known)}"))
         else:
-            names = (*known, *TEXTS)
-            shown = f"[{key}]" if isinstance(value, dict) else key
-            problems.append(
-                Problem(
-                    f"unknown {'table' if isinstance(value, dict) else 'key'}"
-                    f" {shown}{nearest(key, names)}",
-                    file.place(key),
-                    f"known: {', '.join(names)}",
-                )
-            )
+            problems.append(_unknown_key(file, key, value, (*known, *TEXTS)))
     return problems
+
+
+def _unknown_key(file: ConfigFile, key: str, value: Any, known: Sequence[str]) -> Problem:
+    """Return what is wrong with a key that stands in no table."""
+    place = file.place(key)
+    if (found := foreign(key)) is not None:
+        return refusal(key, f"got {value!r}", place, found)
+    meant = canonical(key)
+    homes = [name for name in setting_keys() if meant in (name, name.rpartition(".")[2])]
+    if homes:
+        hint = " or ".join("[{0}] {2} = …".format(*name.partition(".")) for name in homes)
+        return Problem(f"{key} stands in no table, it is {' or '.join(homes)}", place, hint)
+    leaves = [name.rpartition(".")[2] for name in setting_keys()]
+    close = nearest(key, known) or suggestion(key, leaves)
+    return Problem(f"unknown key {key}{close}", place, f"known: {', '.join(known)}")
 
 
 def _no_table(file: ConfigFile, key: str, value: Any) -> Problem:
@@ -231,32 +245,31 @@ def _table(file: ConfigFile, key: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _section(
-    file: ConfigFile, name: str, model: type[BaseModel]
-) -> tuple[BaseModel | None, list[Problem]]:
+def _section(file: ConfigFile, name: str, model: type[Section], gather: Gather) -> Section:
+    """Return a table as its model reads it; its defaults where it is wrong."""
     try:
-        return model.model_validate(_table(file, name)), []
+        return model.model_validate(_table(file, name))
     except ValidationError as error:
-        keys = [f"{name}.{item['loc'][0]}" for item in error.errors()]
-        return None, [
-            Problem(explain(key, [item], model.model_fields), file.place(key))
-            for key, item in zip(keys, error.errors(), strict=True)
-        ]
+        for item in error.errors():
+            key = f"{name}.{item['loc'][0]}"
+            message = explain(key, [item], model.model_fields)
+            gather.problems.append(Problem(message, file.place(key)))
+        return model()
 
 
 def _axis_notes(file: ConfigFile) -> list[str]:
     """Return what was read as what in `[space]`."""
-    return [
-        note
-        for key, values in axis_entries(_table(file, "space")).items()
-        if key not in ("seeds", "zip", "require")
-        for note in respell_axis(key, values, file.place(f"space.{key}"))[2]
-    ]
+    notes: list[str] = []
+    for key, values in axis_entries(_table(file, "space")).items():
+        if key not in ("seeds", "zip", "require"):
+            with contextlib.suppress(UsageError):  # `read_space` says it
+                notes += respell_axis(key, values, file.place(f"space.{key}"))[2]
+    return notes
 
 
-def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
+def _scales(file: ConfigFile, gather: Gather) -> dict[str, Scale]:
     scales: dict[str, Scale] = {}
-    problems: list[Problem] = []
+    problems = gather.problems
     for name, table in _table(file, "scale").items():
         if not isinstance(table, dict):
             problems.append(_no_table(file, f"scale.{name}", table))
@@ -270,14 +283,12 @@ def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
             elif key == "space":
                 for short, values in axis_entries(value).items():
                     place = file.place(f"{prefix}.{short}")
-                    try:
+                    with gather.step():
                         if short == "seeds":
                             parse_seeds(values, place)
                             space[short] = values
                         else:
                             space[make_axis(short, values, place).key] = values
-                    except UsageError as error:
-                        problems += error.problems
             elif key in SECTIONS:
                 flat = {f"{key}.{leaf}": v for leaf, v in flatten(value).items()}
                 places = {k: (v, file.place(f"scale.{name}.{k}")) for k, v in flat.items()}
@@ -293,4 +304,4 @@ def _scales(file: ConfigFile) -> tuple[dict[str, Scale], list[Problem]]:
                 hint = f"known: {', '.join(names)}"
                 problems.append(Problem(message, file.place(prefix), hint))
         scales[name] = Scale(settings, space)
-    return scales, problems
+    return scales

@@ -6,6 +6,7 @@ import contextlib
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ class ConfigFile:
     lines: dict[str, int]
 
     def place(self, key: str) -> str:
-        """Return `file:line` of a dotted key or of the table it is in, or the file alone."""
+        """Return `file:line` of a dotted key, of the table it is in, or of the first key in it."""
         while key:
-            if key in self.lines:
-                return f"{self.path}:{self.lines[key]}"
+            inside = (line for name, line in self.lines.items() if name.startswith(f"{key}."))
+            line = self.lines.get(key) or next(inside, None)
+            if line is not None:
+                return f"{self.path}:{line}"
             key = key.rpartition(".")[0]
         return str(self.path)
 
@@ -112,7 +115,7 @@ def find_lines(text: str) -> dict[str, int]:
         if header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
             table = header.group(1).replace('"', "").replace("'", "")
             lines.setdefault(table, number)
-        elif assignment := re.match(r"""\s*([A-Za-z0-9_.\-"']+)\s*=""", line):
+        elif assignment := re.match(r"""\s*((?:[A-Za-z0-9_.\-]|"[^"]*"|'[^']*')+)\s*=""", line):
             key = assignment.group(1).replace('"', "").replace("'", "")
             lines.setdefault(f"{table}.{key}" if table else key, number)
     return lines
@@ -148,15 +151,48 @@ def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        tables = yaml.safe_load(text)
+        tables = yaml.load(text, _yaml_loader())
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise UsageError(Problem(f"not valid YAML: {error.problem}", place)) from error
+        message, place, mark = f"not valid YAML: {error.problem}", str(path), error.problem_mark
+        if mark is not None:
+            lines = text.split("\n")
+            shown = lines[mark.line].rstrip("\r") if mark.line < len(lines) else ""
+            place = f"{path}:{mark.line + 1}:{mark.column + 1}"
+            message += f"\n{_pointed(shown, mark.column + 1)}"
+        raise UsageError(Problem(message, place)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(Problem(f"not valid YAML: {error}", str(path))) from error
+    if tables is None:
+        return {}
     if not isinstance(tables, dict) or not all(isinstance(key, str) for key in tables):
         got = f"got {type(tables).__name__}" if not isinstance(tables, dict) else "got other keys"
         message = f"{got}, expected sections by name, as in the config.yaml of a trial"
         raise UsageError(Problem(message, str(path)))
     return tables
+
+
+@cache
+def _yaml_loader() -> Any:
+    """Return a loader of plain values: 3e-4 is a number, and nothing is given twice or by alias."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):  # a few lines of them make a file of gigabytes
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.composer.ComposerError(None, None, "aliases are not read", mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is given twice", key.start_mark
+                    )
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
+    number = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return Loader

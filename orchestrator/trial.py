@@ -10,13 +10,13 @@ from typing import Any
 from orchestrator.draw import Draw
 from orchestrator.errors import Problem, UsageError
 from orchestrator.ledger import TrialRecord
+from orchestrator.space_table import SEED
 from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.footprint import parameter_count, step_flops
 from trainer.identity import trial_and_point_id
 from trainer.tasks import data_hash, tokens_per_step, vocab_size
 
-SEED = "training.seed"
 MOST_PARAMETERS = 10**15
 MOST_PROBLEMS = 20
 
@@ -69,7 +69,6 @@ def draw_trials(
 ) -> tuple[list[Trial], int]:
     """Draw points until there are no more, or `most` trials are planned; count the duplicates."""
     composition = draw.composition
-    sources = {axis.key: axis.source for axis in draw.space.axes}
     trials: dict[str, Trial] = {}
     problems: dict[str, Problem] = {}
     duplicates = 0
@@ -77,7 +76,7 @@ def draw_trials(
         for seed in seeds:
             if most is not None and len(trials) >= most:
                 break
-            values = {key: (value, sources[key]) for key, value in point.items()}
+            values = draw.settings(point)
             if seed is not None:
                 values[SEED] = (seed, "seeds")
             try:

@@ -19,25 +19,29 @@ LAYERS = (
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration"},
     {"trial"},
+    {"reading", "scale"},
+    {"layering"},
     {"request"},
-    {"scale"},
     {"template", "draw", "executors", "leaderboard", "watch"},
-    {"space_table"},
+    {"group_axis"},
+    {"space_table", "overrides", "space_check"},
+    {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "status"},
-    {"names"},
+    {"explain", "names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
-    {"interval", "errors", "placeholders"},
+    {"familiar"},
+    {"interval", "errors", "placeholders", "settings"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
     "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
-    "hydra": {"orchestrator.compose"},
-    "omegaconf": {"orchestrator.compose"},
+    "hydra": {"orchestrator.groups", "orchestrator.overrides"},
+    "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},
     "tabulate": {
         "orchestrator.plan_table",

@@ -48,3 +48,24 @@ def test_every_template_plans_at_both_sizes(name: str) -> None:
     small = make_plan(Request(strategy=name, scale="smoke"), CPU_ONLY)
     assert full.axes == small.axes
     assert max(t.flops for t in small.trials) <= max(t.flops for t in full.trials)
+
+
+def test_the_spaces_page_plans_as_it_is_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "spaces.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "example.toml").write_text(example)
+    (tmp_path / "empty.toml").write_text("")
+    plan = make_plan(Request(strategy=str(tmp_path / "example.toml")), CPU_ONLY)
+    assert len(plan.trials) == 2 * 3 * 3 * 3 * 2 * 3  # ffn and ffn_dim have three values together
+    table = page.partition("| argument | tries |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([^`]+=[^`]+)`", row.split(" | ")[0]) for row in table.splitlines()]
+    arguments = [argument for row in rows for argument in row]
+    assert len(arguments) == 9
+    for argument in arguments:
+        request = Request(
+            strategy=str(tmp_path / "empty.toml"),
+            search="random",
+            max_trials=3,
+            overrides=(argument,),
+        )
+        assert len(make_plan(request, CPU_ONLY).trials) in (2, 3), argument

@@ -12,10 +12,9 @@ from orchestrator.compose import (
     Layer,
     check,
     check_fields,
-    compose_groups,
-    parse_overrides,
 )
 from orchestrator.errors import UsageError
+from orchestrator.groups import compose_groups
 from orchestrator.hardware import Hardware
 from orchestrator.plan import make_plan, sources_of
 from orchestrator.request import Request
@@ -247,7 +246,7 @@ def test_both_files_and_the_command_line_are_read_before_anything_is_said(tmp_pa
     ]
 
 
-# Hydra's groups and grammar
+# Hydra's groups
 
 
 def test_a_group_option_that_does_not_exist_names_those_that_do() -> None:
@@ -261,78 +260,11 @@ def test_a_group_option_that_does_not_exist_names_those_that_do() -> None:
 
 
 def test_a_tier_sets_the_effective_batch_only_where_a_person_chose_it() -> None:
-    chosen, _ = compose_groups({"tier": "low_vram"}, {"tier"})
-    picked, _ = compose_groups({"tier": "low_vram"}, set())
-    assert chosen.settings["training.batch_size"] == (32, "configs/tier/low_vram.yaml")
-    assert "training.batch_size" not in picked.settings
-    assert picked.settings["tier.micro_batch"][0] == 1
-
-
-@pytest.mark.parametrize(
-    ("argument", "key", "value"),
-    [
-        ("a.b=1", "a.b", 1),
-        ("a.b=1.0", "a.b", 1.0),
-        ("a.b=1e-3", "a.b", 1e-3),
-        ("a.b=true", "a.b", True),
-        ("a.b=null", "a.b", None),
-        ("a.b=text", "a.b", "text"),
-        ("a.b='1'", "a.b", "1"),
-        ('a.b="x, y=z"', "a.b", "x, y=z"),
-        ("a.b=[1,'x']", "a.b", [1, "x"]),
-        ("a.b={c:'1'}", "a.b", {"c": "1"}),
-        ("a.b=", "a.b", ""),
-        ("a.b=/some/path.txt", "a.b", "/some/path.txt"),
-    ],
-)
-def test_a_setting_is_read(argument: str, key: str, value: Any) -> None:
-    settings = parse_overrides([argument]).settings
-    assert settings == {key: value}
-    assert type(settings[key]) is type(value)
-
-
-def test_groups_and_axes_are_told_apart() -> None:
-    parsed = parse_overrides(["tier=cpu", "a.b=1,2", "a.c='x',y"])
-    assert (parsed.groups, parsed.settings) == ({"tier": "cpu"}, {})
-    assert parsed.axes == {"a.b": [1, 2], "a.c": ["x", "y"]}
-    assert parse_overrides([]).settings == {}
-
-
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [
-        ("foo", "got 'foo', expected key=value"),
-        ("+a.b=1", "settings are neither added nor deleted"),
-        ("++a.b=1", "settings are neither added nor deleted"),
-        ("~a.b", "settings are neither added nor deleted"),
-        ("a.b=shuffle(1,2)", "the search decides the order: --search random shuffles"),
-        ("a.b=shuffle(range(1,4))", "the search decides the order"),
-        ("a.b=tag(x,interval(1,4))", "got tag x, expected none, or log on an interval"),
-        ("a.b=tag(log,choice(1,2))", "got tag log, expected none, or log on an interval"),
-        ("a.b=range(1,4,0)", "expected finite numbers, and a step that is not 0"),
-        ("a.b=range(0,inf)", "expected finite numbers"),
-        ("a.b=glob(*)", "a setting has no options to choose from by pattern"),
-        ("tier=glob(*)", "a group takes one option"),
-        ("tier=cpu,low_vram", "a group takes one option\n  hint: tier=NAME"),
-        ("a.b=[1", "cannot read 'a.b=[1'"),
-        ("a.b=x y: z}", "cannot read"),
-    ],
-)
-def test_what_the_grammar_does_not_take_is_refused(argument: str, expected: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_overrides([argument])
-    (problem,) = caught.value.problems
-    assert str(problem).startswith("command line: ")
-    assert expected in str(problem)
-    assert problem.hint
-
-
-@pytest.mark.parametrize(
-    "pair", [("a.b=1", "a.b=2"), ("a.b=1", "a.b=1,2"), ("tier=cpu", "tier=low_vram")]
-)
-def test_nothing_is_given_twice(pair: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match="is given twice"):
-        parse_overrides(pair)
+    chosen = compose_groups({"tier": "low_vram"}, {"tier"})
+    picked = compose_groups({"tier": "low_vram"}, set())
+    assert chosen.layer.settings["training.batch_size"] == (32, "configs/tier/low_vram.yaml")
+    assert "training.batch_size" not in picked.layer.settings
+    assert picked.layer.settings["tier.micro_batch"][0] == 1
 
 
 def test_a_short_and_a_full_name_are_the_same_setting(tmp_path: Path) -> None:
@@ -340,26 +272,3 @@ def test_a_short_and_a_full_name_are_the_same_setting(tmp_path: Path) -> None:
     for pair in (("n_layers=2", "model.n_layers=3"), ("n_layers=2", "model.n_layers=3,4")):
         with pytest.raises(UsageError, match=r"model\.n_layers is given twice"):
             planned(tmp_path, "", "", *pair)
-
-
-@pytest.mark.parametrize(
-    ("argument", "axis"),
-    [
-        ("a=1,2", [1, 2]),
-        ("a=choice(x,y)", ["x", "y"]),
-        ("a=sort(3,1,2)", [1, 2, 3]),
-        ("a=range(1,10,2)", {"integer": [1, 9], "step": 2}),
-        ("a=range(9,0,-4)", {"integer": [1, 9], "step": 4}),
-        ("a=range(3)", {"integer": [0, 2], "step": 1}),
-        ("a=range(3,4)", [3]),
-        ("a=range(4,4)", []),
-        ("a=range(0,1,0.1)", {"uniform": [0.0, 0.9], "step": 0.1}),
-        ("a=interval(0,1)", {"uniform": [0.0, 1.0]}),
-        ("a=int(interval(2,12))", {"integer": [2, 12]}),
-        ("a=tag(log,interval(1e-4,1e-2))", {"log_uniform": [1e-4, 1e-2]}),
-        ("a=tag(log,int(interval(1,99)))", {"integer": [1, 99], "log": True}),
-        ("a=range(1,1000000000000)", {"integer": [1, 10**12 - 1], "step": 1}),
-    ],
-)
-def test_hydras_sweeps_are_axes(argument: str, axis: object) -> None:
-    assert parse_overrides([argument]).axes == {"a": axis}

@@ -176,6 +176,27 @@ def test_the_sweep_is_named_by_what_all_trials_share(tmp_path: Path) -> None:
     assert problem.startswith("t.toml:1: name: got {{DIM}}, which is not one value: model.dim is")
 
 
+def test_a_continuous_range_fills_each_trial(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(
+        "[training]\nlearning_rate = {{LEARNING_RATE}}\nfinal_lr_frac = {{LEARNING_RATE}}\n"
+        "[space]\nlearning_rate = { log_uniform = [1e-4, 1e-2] }\n"
+    )
+    asked = Request(strategy=str(tmp_path / "t.toml"), search="random", max_trials=3)
+    trials = make_plan(asked, CPU).trials
+    assert len({t.config.training.learning_rate for t in trials}) == 3
+    for trial in trials:
+        assert trial.config.training.final_lr_frac == trial.config.training.learning_rate
+
+
+def test_one_that_nobody_fills_is_named_with_the_other_mistakes(tmp_path: Path) -> None:
+    text = "[model]\ndim = {{DIM}}\ndmi = 3\n[training]\nsteps = 0\n"
+    assert [line.split(": ", 1)[0] for line in refused(tmp_path, text, None)] == [
+        "base.toml:2",
+        "base.toml:3",
+        "base.toml:5",
+    ]
+
+
 def test_a_template_with_placeholders_runs_small(tmp_path: Path) -> None:
     space = "[space]\ndim = [768, 1024]\nn_layers = [60, 80]\nlearning_rate = [1e-4, 3e-4]\n"
     given = ("n_heads=4", "vocab_size=300", "weight_decay=0.1", "warmup_steps=10")

@@ -286,7 +286,7 @@ def test_what_decides_no_result_is_no_axis(tmp_path: Path, key: str) -> None:
 def test_every_section_that_decides_may_be_an_axis() -> None:
     settings = deciding_settings(RunConfig())
     for section, values in settings.items():
-        for leaf in values:
+        for leaf in values.keys() - {"seed"}:
             make_axis(f"{section}.{leaf}", [1], "here")
 
 

@@ -128,6 +128,19 @@ def test_a_condition_may_name_the_kind_of_a_section(tmp_path: Path) -> None:
     ]
 
 
+def test_another_kind_keeps_what_both_kinds_have_and_says_what_it_has_not(tmp_path: Path) -> None:
+    text = (
+        "[data]\ntask = 'modular'\n[model]\ndim = 64\nffn = 'relu'\n"
+        "[space]\nmodel.kind = ['decoder', 'quadratic_mlp']\n"
+    )
+    plan = planned(tmp_path, text)
+    assert [t.config.model.dim for t in plan.trials] == [64, 64]
+    assert 'model.kind = "quadratic_mlp" has no model.ffn' in plan.notes
+    assert "unknown key model.dmi - did you mean dim?" in refused(
+        tmp_path, text.replace("ffn = 'relu'", "dmi = 3")
+    )
+
+
 REQUIRED = (
     "[model]\nposition = 'learned'\n"
     "[space]\ndim = [16, 24, 36]\nn_heads = [2, 8, 9]\nrequire = ['model.dim % n_heads == 0']\n"

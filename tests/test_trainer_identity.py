@@ -176,6 +176,30 @@ def test_toml_spellings(text: str) -> None:
     assert identify(make(BASE, training={"learning_rate": rate})) == identify(make(BASE))
 
 
+@pytest.mark.parametrize(
+    ("settings", "idle"),
+    [
+        ({"model": {}}, {"model": {"ffn_dim": 512}}),
+        ({"model": {"dim": 64}}, {"model": {"ffn_dim": 256}}),
+        ({"training": {}}, {"training": {"seq_len": 256}}),
+        ({"data": {"tokenizer": "byte"}}, {"model": {"vocab_size": 256}}),
+        ({"model": {"position": "learned"}}, {"model": {"rope_theta": 500.0}}),
+        ({"training": {"schedule": "constant"}}, {"training": {"final_lr_frac": 0.5}}),
+    ],
+    ids=lambda sections: " ".join(
+        f"{k}={v}" for keys in sections.values() for k, v in keys.items()
+    ),
+)
+def test_a_setting_that_changes_nothing_keeps_the_id(
+    settings: dict[str, dict[str, Any]], idle: dict[str, dict[str, Any]]
+) -> None:
+    plain = make(settings)
+    spelled = make(settings, **idle)
+    assert spelled != plain
+    assert identify(spelled) == identify(plain)
+    assert point_id(spelled, "data") == point_id(plain, "data")
+
+
 def test_content_decides_and_path_does_not(tmp_path: Path) -> None:
     ids = []
     for name, content in (("one", "some text"), ("two", "some text"), ("three", "other text")):

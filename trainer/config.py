@@ -12,6 +12,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+FFN_RATIO = 4
+"""Inner width / dim where `model.ffn_dim` is not given."""
+CORPUS_SEQ_LEN = 256
+"""Tokens a sequence where `training.seq_len` is not given."""
+BYTES = 256
+"""Symbols of the byte tokenizer where `model.vocab_size` is not given."""
+
 
 class Section(BaseModel):
     """Base of every section: closed, frozen, strict."""
@@ -67,7 +74,7 @@ class DecoderConfig(Section):
     @property
     def inner_dim(self) -> int:
         """Width inside the feed-forward block."""
-        return self.ffn_dim if self.ffn_dim is not None else 4 * self.dim
+        return self.ffn_dim if self.ffn_dim is not None else FFN_RATIO * self.dim
 
 
 class QuadraticMLPConfig(Section):
@@ -146,7 +153,7 @@ class TrainingConfig(Section):
 
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and split")
     steps: int = Field(1000, ge=1, description="optimizer steps; they shape the schedule")
-    batch_size: int | Literal["full"] = Field(
+    batch_size: Annotated[int, Field(ge=1)] | Literal["full"] = Field(
         16, description="effective batch in sequences, at least 1; `full` is the whole train split"
     )
     seq_len: int | None = Field(None, ge=2, description="tokens a sequence (corpus: 256)")
@@ -166,8 +173,6 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
-        if isinstance(self.batch_size, int) and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1: got {self.batch_size}")
         if self.warmup_steps > self.steps:
             raise ValueError(
                 "warmup_steps must not exceed steps:"
@@ -284,4 +289,4 @@ class RunConfig(Section):
         """Tokens one training sequence holds: the inputs, without the shifted target."""
         if self.data.task == "modular":
             return 3
-        return self.training.seq_len if self.training.seq_len is not None else 256
+        return self.training.seq_len if self.training.seq_len is not None else CORPUS_SEQ_LEN

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from trainer.config import RunConfig
+from trainer.config import BYTES, CORPUS_SEQ_LEN, FFN_RATIO, CorpusData, DecoderConfig, RunConfig
 
 CODE_VERSION = 1
 """Raised by hand whenever the same config would learn something else.
@@ -28,8 +29,31 @@ PLACES = ("dataset_path", "tokenizer_path")
 
 
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that decide the result, section by section."""
-    return config.model_dump(mode="json", include={"model", "data", "training"}, exclude=LABELS)
+    """Return the settings that decide the result, section by section.
+
+    One that changes nothing beside the others is its default: the same run has one id.
+    """
+    settings = config.model_dump(mode="json", include={"model", "data", "training"}, exclude=LABELS)
+    for section, key in _idle(config):
+        settings[section][key] = type(getattr(config, section)).model_fields[key].default
+    return settings
+
+
+def _idle(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield the settings that say what is done anyway, or speak of what this run has not."""
+    model, data, training = config.model, config.data, config.training
+    if training.schedule == "constant":
+        yield "training", "final_lr_frac"
+    if isinstance(model, DecoderConfig):
+        if model.ffn_dim == FFN_RATIO * model.dim:
+            yield "model", "ffn_dim"
+        if model.position != "rope":
+            yield "model", "rope_theta"
+    if isinstance(data, CorpusData):
+        if training.seq_len == CORPUS_SEQ_LEN:
+            yield "training", "seq_len"
+        if data.tokenizer == "byte" and getattr(model, "vocab_size", None) == BYTES:
+            yield "model", "vocab_size"
 
 
 def fingerprint(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from trainer.config import CorpusData, DecoderConfig, RunConfig
+from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text
 
@@ -38,7 +38,7 @@ def vocab_size(config: RunConfig) -> int:
     if model.vocab_size is not None:
         return model.vocab_size
     if data.tokenizer == "byte":
-        return 256
+        return BYTES
     if data.tokenizer == "char":
         return len(set(text.read(data.dataset_path)))
     from trainer.tasks.corpus import tokenizer

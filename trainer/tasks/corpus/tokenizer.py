@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config import CorpusData, DecoderConfig, RunConfig
+from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.errors import InputError
 from trainer.tasks.corpus import text as texts
 
-BPE_ALPHABET = 256  # byte-level BPE starts from every byte
+BPE_ALPHABET = BYTES  # byte-level BPE starts from every byte
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def build(config: RunConfig) -> Tokenizer:
     data, model = config.data, config.model
     assert isinstance(data, CorpusData) and isinstance(model, DecoderConfig)
     if data.tokenizer == "byte":
-        tokenizer = Tokenizer("byte", 256, np.ones(256, dtype=np.int64))
+        tokenizer = Tokenizer("byte", BYTES, np.ones(BYTES, dtype=np.int64))
     elif data.tokenizer == "char":
         characters = sorted(set(texts.read(data.dataset_path)))
         lengths = np.array([len(c.encode()) for c in characters], dtype=np.int64)

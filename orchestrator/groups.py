@@ -1,0 +1,105 @@
+"""What the options of the Hydra groups set. With `overrides`, the only importer of Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.compose import Layer
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering, nearest
+from orchestrator.shared_files import find
+from orchestrator.toml_file import flatten
+
+GROUPS = ("task", "model", "trainer", "tier")
+
+
+def check_options(groups: Mapping[str, str]) -> None:
+    """Refuse options of groups that do not exist. Hydra is not loaded for it.
+
+    Raises:
+        UsageError: There is no such option.
+    """
+    with gathering() as gather:
+        for group, option in groups.items():
+            with gather.step():
+                check_option(group, option, COMMAND_LINE)
+
+
+def check_option(group: str, option: Any, place: str) -> None:
+    """Refuse an option that its group does not have.
+
+    Raises:
+        UsageError: There is no such option.
+    """
+    known = options_of(group)
+    if option not in known:
+        message = f"no {group} {option!r}{nearest(str(option), known)}"
+        raise UsageError(Problem(message, place, f"{group} is one of {', '.join(known)}"))
+
+
+def options_of(group: str) -> tuple[str, ...]:
+    """Return the options of a group."""
+    return tuple(sorted(path.stem for path in (find("configs") / group).glob("*.yaml")))
+
+
+def place_of(group: str, option: str) -> str:
+    """Return where an option is written."""
+    return f"configs/{group}/{option}.yaml"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The options of all groups, composed.
+
+    Args:
+        layer: What they set.
+        scale: The scale they ask for.
+        options: Option by group.
+    """
+
+    layer: Layer
+    scale: str | None
+    options: Mapping[str, str]
+
+
+def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen:
+    """Return what the options of the Hydra groups set.
+
+    Args:
+        groups: Option by group; others take the default of `configs/config.yaml`.
+        explicit: Groups that a person chose. A tier that was picked by machine does not set
+            the effective batch, or the same command would learn something else elsewhere.
+
+    Raises:
+        UsageError: There is no such option.
+    """
+    check_options(groups)
+    import omegaconf
+    from hydra import compose, initialize_config_dir
+
+    folder = find("configs")
+    with initialize_config_dir(str(folder), version_base=None):
+        config = compose(
+            "config",
+            overrides=[f"{group}={option}" for group, option in groups.items()],
+            return_hydra_config=True,
+        )
+    settings: dict[str, tuple[Any, str]] = {}
+    options: dict[str, str] = {}
+    scale = None
+    for group, option in config.hydra.runtime.choices.items():
+        if option is None or "/" in group or group not in GROUPS:
+            continue
+        options[group] = option
+        place = place_of(group, option)
+        tables = omegaconf.OmegaConf.to_container(
+            omegaconf.OmegaConf.load(folder / group / f"{option}.yaml"), resolve=False
+        )
+        assert isinstance(tables, dict)
+        scale = tables.pop("scale", scale)
+        if group == "tier" and group not in explicit:
+            tables.pop("training", None)
+        for key in flatten({str(k): v for k, v in tables.items()}):
+            settings[key] = (omegaconf.OmegaConf.select(config, key), place)
+    return Chosen(Layer(settings), scale, options)
