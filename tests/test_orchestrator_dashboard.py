@@ -190,6 +190,15 @@ enable_tensorboard = false
 SHORT, LONG = 1_000, 100_000_000
 
 
+def page(url: str) -> str:
+    """Return a page; nothing while nobody listens: Ray lists an address a little before."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return str(answer.read().decode())
+    except urllib.error.URLError:
+        return ""
+
+
 @dataclass
 class Running:
     """A sweep with a dashboard: one trial ends soon, one trains until it is stopped."""
@@ -239,12 +248,9 @@ class Running:
 
     def metrics(self) -> str:
         """What Prometheus would scrape: it has no token."""
-        found = json.loads((self.temporary / "prom_metrics_service_discovery.json").read_text())
-        pages = []
-        for target in (target for group in found for target in group["targets"]):
-            with urllib.request.urlopen(f"http://{target}/metrics", timeout=20) as answer:
-                pages.append(answer.read().decode())
-        return "".join(pages)
+        listed = self.temporary / "prom_metrics_service_discovery.json"
+        (group,) = json.loads(listed.read_text())
+        return "".join(page(f"http://{target}/metrics") for target in group["targets"])
 
     def series(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
         """The values of a gauge by its tags, without those that Ray adds."""
@@ -349,8 +355,10 @@ class TestRunning:
             ("cohort", f"long-0001 steps={LONG} seed=0"),
         )
         # The trial that ended is gone from what trains, and is counted by its reason.
+        wait_until((running.temporary / "prom_metrics_service_discovery.json").exists)
         wait_until(lambda: set(running.series("arbiter_step")) == {of_long})
-        wait_until(lambda: running.series("arbiter_trials")[sweep, ("state", "finished")] == 1)
+        finished = (sweep, ("state", "finished"))
+        wait_until(lambda: running.series("arbiter_trials").get(finished) == 1)
         states = {dict(tags)["state"]: n for tags, n in running.series("arbiter_trials").items()}
         assert {state: n for state, n in states.items() if n} == {"running": 1, "finished": 1}
         for name, tags in TAGS.items():
