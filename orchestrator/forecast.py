@@ -17,7 +17,6 @@ from orchestrator.cohort import Cohort, pack, predicted_s, workers_for
 from orchestrator.errors import Problem
 from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
-from orchestrator.status import state_of
 from orchestrator.trial import Trial
 from trainer.config import RunConfig
 
@@ -130,7 +129,7 @@ def make_forecast(
     to_train: list[Trial] = []
     for trial in trials:
         record = own.get(trial.id)
-        state = NEW if record is None else state_of(record)
+        state = NEW if record is None else record.label
         if record is not None and not record.pending:
             outlooks.append(Outlook(state, None, 0.0))
             continue

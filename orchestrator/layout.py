@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from orchestrator.errors import LockedError, Problem, UsageError, nearest
@@ -22,6 +23,14 @@ from orchestrator.errors import LockedError, Problem, UsageError, nearest
 def runs_root() -> Path:
     """Return the folder of all run directories: `$ARBITER_RUNS` or `./runs`, absolute."""
     return Path(os.environ.get("ARBITER_RUNS") or "runs").absolute()
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The process that writes to a run directory."""
+
+    pid: int
+    host: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,26 @@ class RunDirectory:
         except ValueError:
             return str(self.path)
 
+    @property
+    def holder(self) -> Path:
+        """Who holds the lock; left behind by a process that was killed."""
+        return self.path / "run.lock.json"
+
+    def writer(self) -> Writer | None:
+        """Return the process that trains here, or None; takes no lock.
+
+        Of a process on another machine it cannot be told whether it still lives.
+        """
+        try:
+            found = json.loads(self.holder.read_text())
+            since_s = self.holder.stat().st_mtime
+            writer = Writer(int(found["pid"]), str(found["host"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if writer.host == socket.gethostname() and not _lives(writer.pid, since_s):
+            return None
+        return writer
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Be the one writer.
@@ -93,14 +122,11 @@ class RunDirectory:
             message = f"got a link to {self.path.readlink()}, expected the run folder itself"
             raise UsageError(Problem(message, self.shown()))
         lock = FileLock(self.path / "run.lock")
-        holder = self.path / "run.lock.json"
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found = json.loads(holder.read_text())
-                who = f"process {found['pid']} on {found['host']}"
+            found = self.writer()
+            who = f"process {found.pid} on {found.host}" if found else "another process"
             raise LockedError(
                 Problem(
                     f"{who} writes to this sweep",
@@ -109,11 +135,26 @@ class RunDirectory:
                 )
             ) from error
         try:
-            write_whole(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            itself = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_whole(self.holder, json.dumps(itself))
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            self.holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _lives(pid: int, before_s: float) -> bool:
+    """Return whether a process still runs that was there before a time in seconds since 1970."""
+    try:
+        process = psutil.Process(pid)
+        # A killed one stays in the table until its parent asks; its number may be another's by now.
+        return bool(
+            process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= before_s + 1
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # somebody else's
+        return True
 
 
 def new_run_directory(root: Path, name: str, plan_hash: str) -> RunDirectory:

@@ -116,6 +116,24 @@ class TrialRecord:
         """True where there is something left to train."""
         return self.state is not State.ENDED or (self.reason is not None and self.reason.resumable)
 
+    @property
+    def label(self) -> str:
+        """The reason where it ended, its state before."""
+        return self.reason.value if self.reason is not None else self.state.value
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What of a trial changes while it is trained; the fields are those of `TrialRecord`."""
+
+    id: str
+    state: State
+    reason: Reason | None
+    detail: str
+    step: int
+    active_s: float
+    final: dict[str, float]
+
 
 @dataclass(frozen=True)
 class Event:
@@ -188,7 +206,10 @@ class Ledger:
         """
         _check_file(path)
         uri = f"file:{_quote(path)}?mode=ro"
-        ledger = cls(sqlite3.connect(uri, uri=True, timeout=10.0, isolation_level=None), path)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+        )
+        ledger = cls(connection, path)
         try:
             ledger._check()
         except StorageError:
@@ -227,11 +248,16 @@ class Ledger:
             raise KeyError(trial_id)
         return _trial(rows[0])
 
-    def progress(self) -> tuple[int, int]:
-        """Return how many trials have ended, and how many there are."""
-        found = self._query("SELECT count(*) FILTER (WHERE state = 'ended'), count(*) FROM trials")
-        ended, planned = found[0]
-        return ended, planned
+    def standings(self, trial_ids: Iterable[str]) -> list[Standing]:
+        """Return how some trials stand, without their configs; in the order of the ids."""
+        sql = "SELECT id, state, reason, detail, step, active_s, final FROM trials WHERE id = ?"
+        found = []
+        for trial_id in trial_ids:
+            for id, state, reason, detail, step, active_s, final in self._query(sql, (trial_id,)):
+                why = Reason(reason) if reason is not None else None
+                metrics = json.loads(final)
+                found.append(Standing(id, State(state), why, detail, step, active_s, metrics))
+        return found
 
     def tally(self) -> dict[str, int]:
         """Return how many trials are in each state; ended ones are counted by their reason."""
@@ -247,7 +273,7 @@ class Ledger:
         return int(self._query("SELECT coalesce(sum(step), 0) FROM trials")[0][0])
 
     def rows(self, trial_id: str, after: int = -1) -> list[tuple[int, dict[str, float]]]:
-        """Return `(step, metrics)` of one trial, by step; those above `after` alone."""
+        """Return `(step, metrics)` of one trial, by step, of the steps above `after`."""
         rows = self._query(
             "SELECT step, metrics FROM rows WHERE trial_id = ? AND step > ? ORDER BY step",
             (trial_id, after),

@@ -1,38 +1,74 @@
-"""How far each trial of a sweep is, as a table."""
+"""How far each trial of a sweep is: the live table's figures, once, as a table or as JSON."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import json
+from dataclasses import asdict
+from typing import Any
 
-from tabulate import tabulate
+from orchestrator.layout import Writer
+from orchestrator.leaderboard.text import plain
+from orchestrator.progress import Progress, Track
+from orchestrator.progress_table import UNLIMITED, last, lines
+from orchestrator.progress_table import plain as as_text
 
-from orchestrator.ledger import TrialRecord
-
-
-def render_status(trials: Sequence[TrialRecord]) -> str:
-    """Return one line a trial and a line of totals."""
-    rows = [
-        [
-            trial.id,
-            " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in trial.changed.items()),
-            trial.seed,
-            state_of(trial),
-            f"{trial.step}/{trial.config['training']['steps']}",
-            f"{trial.active_s:.1f}",
-            trial.detail,
-        ]
-        for trial in trials
-    ]
-    table = tabulate(
-        rows,
-        headers=["trial", "changed", "seed", "state", "step", "time_s", "detail"],
-        disable_numparse=True,
-    )
-    totals = Counter(state_of(trial) for trial in trials)
-    return f"{table}\n\n" + ", ".join(f"{n} {state}" for state, n in totals.items()) + "\n"
+FORMATS = ("table", "json")
 
 
-def state_of(trial: TrialRecord) -> str:
-    """Return the reason of an ended trial, the state of another."""
-    return trial.reason.value if trial.reason is not None else trial.state.value
+def render_status(
+    progress: Progress,
+    output: str,
+    writer: Writer | None,
+    width: int | None = None,
+    *,
+    ascii_only: bool = False,
+) -> str:
+    """Return the status in one of `FORMATS`.
+
+    Args:
+        progress: The sweep.
+        output: The format.
+        writer: The process that trains it; None where there is none.
+        width: Columns of the reader's terminal; None where a line may be of any length.
+        ascii_only: Whether the reader can show nothing but ASCII.
+    """
+    if output == "json":
+        return json.dumps(_document(progress, writer), indent=1, allow_nan=False) + "\n"
+    tracks = list(progress.tracks.values())
+    found = lines(progress, tracks, width or UNLIMITED, ascii_only=ascii_only, details=True)
+    return "\n".join(map(as_text, found)) + "\n"
+
+
+def _document(progress: Progress, writer: Writer | None) -> dict[str, Any]:
+    best = progress.best
+    return {
+        "name": progress.name,
+        "objective": {"metric": progress.objective.metric, "mode": progress.objective.mode},
+        "writer": asdict(writer) if writer is not None else None,
+        "planned": progress.planned,
+        "done": progress.done,
+        "counts": progress.counts,
+        "elapsed_s": progress.elapsed_s,
+        "eta_s": progress.eta_s,
+        "best_trial": best.id if best is not None else None,
+        "trials": [_trial(progress, track) for track in progress.tracks.values()],
+    }
+
+
+def _trial(progress: Progress, track: Track) -> dict[str, Any]:
+    found = track.curve(progress.objective)
+    return {
+        "id": track.id,
+        "changed": plain(track.changed),
+        "seed": track.seed,
+        "state": track.state.value,
+        "reason": track.reason.value if track.reason is not None else None,
+        "detail": track.detail,
+        "step": track.step,
+        "steps": track.steps,
+        "last": last(track, progress.objective.metric),
+        "best": track.best,
+        "time_s": track.time_s(progress.at),
+        "curve_metric": found[0] if found is not None else None,
+        "curve": found[1].values if found is not None else [],
+    }

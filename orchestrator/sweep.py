@@ -23,14 +23,15 @@ from orchestrator.layout import (
     new_run_directory,
     write_whole,
 )
-from orchestrator.leaderboard import build, write_leaderboard
+from orchestrator.leaderboard import Leaderboard, build, write_leaderboard
 from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
+from orchestrator.progress import Progress
 from orchestrator.provenance import provenance
 from orchestrator.reuse import Earlier, adopt
 from orchestrator.signals import StopRequest
-from orchestrator.watch import Watch
+from orchestrator.watch import Audience, Nobody, Watch
 from trainer.config import TierConfig
 
 Notify = Callable[[str], None]
@@ -44,11 +45,13 @@ class Outcome:
         directory: Where everything is.
         trials: As the ledger has them now.
         trained: Trials that were started in this attempt.
+        board: The leaderboard, as it was written.
     """
 
     directory: RunDirectory
     trials: list[TrialRecord]
     trained: int
+    board: Leaderboard
 
     @property
     def exit_code(self) -> Exit:
@@ -96,6 +99,7 @@ def run(
     *,
     command: Sequence[str],
     notify: Notify,
+    audience: Audience | None = None,
     reused: Mapping[str, Earlier] | None = None,
 ) -> Outcome:
     """Start the plan's sweep, or carry it on where it exists.
@@ -106,7 +110,8 @@ def run(
         hardware: What may be used.
         execution: How trials are run.
         command: The program's arguments, for the record.
-        notify: Takes one line at a time.
+        notify: Takes what a person has to be told, a line at a time.
+        audience: Is shown how far the sweep is.
         reused: Trials that another run has finished; they are taken over, not trained.
 
     Raises:
@@ -119,7 +124,7 @@ def run(
         if reused and (n := adopt(directory, reused)):
             runs = len({earlier.run for earlier in reused.values()})
             notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
-        return carry_on(directory, hardware, execution, notify=notify)
+        return carry_on(directory, hardware, execution, notify=notify, audience=audience)
 
 
 def resume(
@@ -128,6 +133,7 @@ def resume(
     execution: Execution,
     *,
     notify: Notify,
+    audience: Audience | None = None,
 ) -> Outcome:
     """Carry an interrupted sweep on from its ledger.
 
@@ -136,7 +142,7 @@ def resume(
         UsageError: A trial does not fit on this machine.
     """
     with directory.locked():
-        return carry_on(directory, hardware, execution, notify=notify)
+        return carry_on(directory, hardware, execution, notify=notify, audience=audience)
 
 
 def carry_on(
@@ -145,6 +151,7 @@ def carry_on(
     execution: Execution,
     *,
     notify: Notify,
+    audience: Audience | None = None,
 ) -> Outcome:
     """Run the trials that have not ended and write the leaderboard. The caller holds the lock."""
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
@@ -155,6 +162,7 @@ def carry_on(
         _check_fits(left, hardware)
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
+        waiting = ledger.trials() if begun else trials
         attempts = {trial.id: trial.attempts for trial in trials}
         if left:
             todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
@@ -165,28 +173,24 @@ def carry_on(
         cohorts = pack(left, workers, execution.cohort_size, described["name"])
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
+        progress = Progress(described["name"], objective, waiting)
         with (
             StopRequest(directory.stop_file, notify) as stop,
-            Watch(directory, objective, notify),
+            Watch(directory, progress, notify, audience or Nobody()),
         ):
             runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
             trials = ledger.trials()
-    publish(directory, trials, objective)
+    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+    write_leaderboard(directory.path, board)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
-    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials))
+    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials), board)
 
 
 def counted(n: int, noun: str) -> str:
     """Return `1 trial`, `2 trials`."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def publish(directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective) -> None:
-    """Write the leaderboard in all its formats."""
-    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
-    write_leaderboard(directory.path, board)
 
 
 def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from tabulate import tabulate
 
 from orchestrator.leaderboard.text import setting
-from orchestrator.status import state_of
 from orchestrator.why import CODE, DATA, Explanation, Known, Neighbour
 
 FORMATS = ("table", "json")
@@ -27,7 +26,7 @@ def _table(explanation: Explanation) -> str:
     changed = " ".join(
         f"{key.rpartition('.')[2]}={setting(value)}" for key, value in record.changed.items()
     )
-    words = [changed, f"seed {record.seed}", state_of(record)]
+    words = [changed, f"seed {record.seed}", record.label]
     parts = [f"trial {record.id} of {trial.run}: {', '.join(filter(None, words))}"]
     rows = [[key, _value(key, trial)] for key in trial.decides]
     parts.append(tabulate(rows, headers=["its id depends on", "value"], disable_numparse=True))
@@ -42,7 +41,7 @@ def _what_made_it_new(explanation: Explanation) -> Iterator[str]:
     trial, elsewhere, before = explanation.trial, explanation.elsewhere, explanation.before
     if explanation.twins:
         twin = explanation.twins[0]
-        yield f"not new: {twin.run} has the same trial ({state_of(twin.record)})"
+        yield f"not new: {twin.run} has the same trial ({twin.record.label})"
         return
     if elsewhere is not None:
         yield _neighbour("the nearest of earlier runs", elsewhere, trial)
@@ -94,4 +93,4 @@ def _json(explanation: Explanation) -> str:
 
 
 def _named(trial: Known) -> dict[str, str]:
-    return {"trial": trial.record.id, "run": trial.run, "state": state_of(trial.record)}
+    return {"trial": trial.record.id, "run": trial.run, "state": trial.record.label}

@@ -14,26 +14,26 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"plan_table", "why_table"},
+    {"plan_table", "why_table", "status"},
     {"preview", "why"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration"},
     {"trial"},
-    {"reading", "scale"},
+    {"reading", "scale", "progress_table"},
     {"layering"},
     {"request"},
     {"template", "draw", "executors", "leaderboard", "watch"},
-    {"group_axis"},
+    {"group_axis", "progress"},
     {"space_table", "overrides", "space_check"},
     {"groups"},
-    {"compose", "cohort", "referee", "objective", "events", "status"},
+    {"compose", "cohort", "referee", "objective", "events"},
     {"explain", "names"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},
     {"axis", "constraint"},
     {"familiar"},
-    {"interval", "errors", "placeholders", "settings"},
+    {"interval", "errors", "placeholders", "settings"} | {"pace", "sparkline"},
 )
 """The rooms of `orchestrator`, from the roof down. Each imports only from the rows below its own
 (and, where it is a package, its own files)."""
@@ -43,10 +43,10 @@ ONLY_IMPORTER = {
     "hydra": {"orchestrator.groups", "orchestrator.overrides"},
     "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},
+    "rich": {"orchestrator.cli", "orchestrator.progress_table"},
     "tabulate": {
         "orchestrator.plan_table",
         "orchestrator.why_table",
-        "orchestrator.status",
         "orchestrator.leaderboard",
     },
     "sqlite3": {"orchestrator.ledger"},

@@ -9,9 +9,11 @@ import io
 import json
 import math
 import re
+import statistics
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from markdown_it import MarkdownIt
 
 from orchestrator.errors import StorageError
 from orchestrator.leaderboard import FORMATS, Leaderboard, build, rank, render, write_leaderboard
+from orchestrator.leaderboard.chance import Sample, chance_of_gap
 from orchestrator.ledger import State, TrialRecord
 from orchestrator.objective import Objective
 from trainer.reporting import Reason
@@ -213,7 +216,7 @@ def test_notes_say_what_a_reader_must_know() -> None:
     assert "no measure of chance" not in notes
     assert "baseline/unigram_loss 3.012: what a model that learned nothing would reach" in notes
     assert "2 of 4 points are not ranked" in notes
-    assert "more seeds" not in notes
+    assert "Ranks 1 and 2 are 0.3750 apart; chance alone makes a gap as large in about 10" in notes
     broken = board_of(trial("p", 0, 1.0, final={"baseline/x_loss": math.nan}))
     assert "baseline/" not in " ".join(broken.notes)
     near = [trial(p, s, v) for p in "ab" for s, v in enumerate((1.0, 2.0 + (p == "b") / 8))]
@@ -222,6 +225,30 @@ def test_notes_say_what_a_reader_must_know() -> None:
 
 
 # The formats
+
+
+@pytest.mark.parametrize(("a", "b"), [(2, 2), (3, 3), (3, 8), (20, 20), (2, 100)])
+def test_the_chance_of_a_gap_is_that_of_welch(a: int, b: int) -> None:
+    from scipy import stats
+
+    random = Random(a * b)
+    first = [random.gauss(0, 1) for _ in range(a)]
+    second = [random.gauss(1, 3) for _ in range(b)]
+    samples = [Sample(statistics.mean(v), statistics.stdev(v), len(v)) for v in (first, second)]
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert chance_of_gap(*samples) == pytest.approx(expected, abs=1e-9)
+
+
+def test_enough_seeds_tell_near_points_apart() -> None:
+    """The spread of the seeds stays as it is with more of them; what is known of the mean grows."""
+    for n, apart in ((2, False), (5, False), (100, True)):
+        points = {p: [base + s % 2 for s in range(n)] for p, base in (("a", 0.0), ("b", 0.5))}
+        board = board_of(*[trial(p, s, v) for p, vs in points.items() for s, v in enumerate(vs)])
+        assert board.verdict is not None and board.verdict.told_apart is apart
+        assert board.verdict.note in board.notes
+    for spread, chance in ((0.0, 0.0), (1.0, 0.0)):
+        samples = Sample(1.0, spread, 5, median=True), Sample(99.0, spread, 5, median=True)
+        assert chance_of_gap(*samples) == pytest.approx(chance, abs=1e-6)
 
 
 def test_markdown_is_as_agreed() -> None:
@@ -244,8 +271,12 @@ def test_all_formats_tell_the_same() -> None:
         assert json.loads(row["trial_ids"]) == entry["trial_ids"]
         assert json.loads(row["seed_values"]) == entry["seed_values"]
         assert row["command"] == entry["command"] == page.commands[entry["trial_ids"][0]]
-        # HTML and Markdown show the same text in the same columns.
-        assert [text for text in cells if not text.startswith("copy")] == line[:-1]
+        # HTML and Markdown show the same text in the same columns, but for the test metric of the
+        # best point: the page has it at the top.
+        test = [] if entry["test/loss"] is None else ["2.6250 ± 0.1250"]
+        shown = [text for text in cells if not text.startswith("copy")]
+        assert shown == [text for text in line[:-1] if text and text not in test]
+        assert not test or f"test/loss {test[0]}" in page.text
         assert line[-1] == entry["command"]
         for text in line[:3]:
             assert text in table

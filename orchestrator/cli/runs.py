@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Annotated
 
 import typer
@@ -27,7 +28,7 @@ def leaderboard(
 ) -> int:
     """Print the leaderboard of a sweep, also while it runs."""
     from orchestrator.layout import find_run
-    from orchestrator.leaderboard import build, render
+    from orchestrator.leaderboard import build, command_of, render
     from orchestrator.ledger import Ledger
     from orchestrator.objective import Objective
 
@@ -37,21 +38,36 @@ def leaderboard(
         trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])
     board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
     console.out(render(board, output))
+    if any(trial.pending for trial in trials):
+        console.say(f"next: arbiter status {directory.shown()}")
+    elif board.entries and board.entries[0].rank is not None:
+        console.say(f"next: {command_of(board, board.entries[0])} (the best point again)")
     return 0
 
 
-def status(run: options.Run = None) -> int:
-    """Print how far each trial of a sweep is."""
+def status(
+    run: options.Run = None,
+    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> int:
+    """Print how far each trial of a sweep is, also while it runs."""
     from orchestrator.layout import find_run
     from orchestrator.ledger import Ledger
+    from orchestrator.status import FORMATS as STATUS_FORMATS
     from orchestrator.status import render_status
+    from orchestrator.watch import survey
 
+    check_choice("format", output, STATUS_FORMATS)
     directory = find_run(run)
+    writer = directory.writer()
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trials = ledger.trials()
-    console.out(render_status(trials))
-    if any(trial.pending for trial in trials):
-        console.say(f"next: arbiter resume {directory.shown()} (once nothing runs there)")
-    else:
-        console.say(f"next: arbiter leaderboard {directory.shown()}")
+        progress = survey(ledger, time.time() if writer else None)
+    page = console.page()
+    console.out(render_status(progress, output, writer, page.width, ascii_only=page.ascii_only))
+    if writer is not None:
+        console.say(f"process {writer.pid} on {writer.host} trains it")
+    elif progress.done < progress.planned:
+        console.say("no process trains it")
+        console.say(f"next: arbiter resume {directory.shown()}")
+        return 0
+    console.say(f"next: arbiter leaderboard {directory.shown()}")
     return 0

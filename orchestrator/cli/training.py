@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
 
+TOP = 5
+"""Points of the leaderboard that are printed at the end."""
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(sweep)
@@ -111,9 +115,14 @@ def resume(
     check_execution(execution)
     directory = find_run(run)
     gc.enable()
-    outcome = sweeps.resume(
-        directory, find_hardware(execution, gpus), execution, notify=console.say
-    )
+    with console.following() as audience:
+        outcome = sweeps.resume(
+            directory,
+            find_hardware(execution, gpus),
+            execution,
+            notify=console.say,
+            audience=audience,
+        )
     return _close(outcome)
 
 
@@ -148,21 +157,24 @@ def _start(
         console.say(f"note: {note}")
     console.say(f"{made.name}: {sweeps.counted(len(made.trials), 'trial')} in {directory.shown()}")
     gc.enable()
-    outcome = sweeps.run(
-        made,
-        directory,
-        hardware,
-        execution,
-        command=sys.argv[1:],
-        notify=console.say,
-        reused=ahead.reused,
-    )
+    with console.following() as audience:
+        outcome = sweeps.run(
+            made,
+            directory,
+            hardware,
+            execution,
+            command=sys.argv[1:],
+            notify=console.say,
+            audience=audience,
+            reused=ahead.reused,
+        )
     return _close(outcome)
 
 
 def _close(outcome: Outcome) -> int:
     """Say how it ended and name the next command."""
     from orchestrator.errors import Exit
+    from orchestrator.leaderboard import render_top
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
@@ -176,6 +188,9 @@ def _close(outcome: Outcome) -> int:
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
         console.say("a failed trial is not tried again; --fresh starts the sweep anew")
+    console.say("")
+    console.out(render_top(outcome.board, TOP))
+    console.say("")
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code

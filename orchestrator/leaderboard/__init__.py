@@ -11,8 +11,18 @@ HTML or for a terminal; `report.py` is the HTML page.
 
 from __future__ import annotations
 
-from orchestrator.leaderboard.export import FORMATS, render, write_leaderboard
+from orchestrator.leaderboard.export import FORMATS, render, render_top, write_leaderboard
 from orchestrator.leaderboard.ranking import Entry, rank
-from orchestrator.leaderboard.table import Leaderboard, build
+from orchestrator.leaderboard.table import Leaderboard, build, command_of
 
-__all__ = ["FORMATS", "Entry", "Leaderboard", "build", "rank", "render", "write_leaderboard"]
+__all__ = [
+    "FORMATS",
+    "Entry",
+    "Leaderboard",
+    "build",
+    "command_of",
+    "rank",
+    "render",
+    "render_top",
+    "write_leaderboard",
+]

@@ -7,11 +7,12 @@ import io
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import Problem, StorageError
-from orchestrator.leaderboard.table import Leaderboard, cells
+from orchestrator.leaderboard.table import Leaderboard, Table, cells
 from orchestrator.leaderboard.text import (
     csv_value,
     markdown_code,
@@ -44,6 +45,23 @@ def render(board: Leaderboard, format: str) -> str:
     if format not in writers:
         raise ValueError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
     return writers[format](board)
+
+
+def render_top(board: Leaderboard, most: int) -> str:
+    """Return the best points and the notes, short enough for the end of a sweep.
+
+    Args:
+        board: From `build`.
+        most: Points to show.
+    """
+    section = cells(board).section(ranked=True)
+    parts = []
+    if section.rows:
+        more = len(section.rows) - most
+        text = _aligned(section, ("rank", *board.axes, board.objective.metric, "n_finished"), most)
+        parts.append(text + (f"\n… and {more} more" if more > 0 else ""))
+    parts.append("\n".join(one_line(note) for note in board.notes))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write_leaderboard(directory: Path, board: Leaderboard) -> None:
@@ -84,31 +102,36 @@ def write_leaderboard(directory: Path, board: Leaderboard) -> None:
 
 
 def _terminal(board: Leaderboard) -> str:
-    from tabulate import tabulate
-
     parts = [f"{one_line(board.title)}\n{one_line(board.criterion)}"]
     table = cells(board)
     for ranked in (True, False):
         section = table.section(ranked)
-        # The command differs by the trial's id only; it would fill the line.
-        kept = [i for i, column in enumerate(section.columns) if column.name != "command"]
         if not section.rows:
             continue
-        columns = [section.columns[i] for i in kept]
-        text = tabulate(
-            [[row[i].text for i in kept] for row in section.rows],
-            headers=[one_line(str(column.heading)) for column in columns],
-            tablefmt="simple",
-            disable_numparse=True,
-            colalign=["right" if column.numeric else "left" for column in columns],
-            maxcolwidths=[None if column.numeric or column.code else 48 for column in columns],
-        )
+        # The command differs by the trial's id only; it would fill the line.
+        text = _aligned(section, [c.name for c in section.columns if c.name != "command"])
         parts.append(text if ranked else f"Not ranked\n\n{text}")
     parts.append("\n".join(one_line(note) for note in board.notes))
     if board.entries:
         path = shlex.quote(f"{board.run_directory}/trials/TRIAL/config.yaml")
         parts.append(spelled(f"A row again: arbiter train --base-config {path}"))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _aligned(section: Table, names: Sequence[str], most: int | None = None) -> str:
+    """Return the named columns of the first rows as text."""
+    from tabulate import tabulate
+
+    kept = [i for i, column in enumerate(section.columns) if column.name in names]
+    columns = [section.columns[i] for i in kept]
+    return tabulate(
+        [[row[i].text for i in kept] for row in section.rows[:most]],
+        headers=[one_line(str(column.heading)) for column in columns],
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=["right" if column.numeric else "left" for column in columns],
+        maxcolwidths=[None if column.numeric or column.code else 48 for column in columns],
+    )
 
 
 def _markdown(board: Leaderboard) -> str:

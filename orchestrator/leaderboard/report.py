@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,23 @@ TEMPLATE = "report.html.j2"
 MOST_BARS = 20
 ROW_PX = 26
 """Height of a line of the chart; the style sheet has it too."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The first of the ranked points, as the top of the page has it.
+
+    Args:
+        settings: Its short names and values.
+        said: Its figure in words.
+        test: The figure of the test metric in words; empty where there is none.
+        n_seeds: How many seeds it has.
+    """
+
+    settings: tuple[tuple[str, str], ...]
+    said: str
+    test: str
+    n_seeds: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,12 @@ class Chart:
     legend: str
     plot_px: int
 
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """The spread of the best point, to be seen behind the others."""
+        low, high = self.bars[0].low, self.bars[0].high
+        return None if low is None or high is None else (low, high)
+
 
 def page(board: Leaderboard) -> str:
     """Return the page."""
@@ -77,10 +101,12 @@ def page(board: Leaderboard) -> str:
     table = cells(board)
     text: str = environment.get_template(TEMPLATE).render(
         board=board,
+        best=best(board),
+        unranked=Counter(entry.state for entry in board.entries if entry.rank is None),
         sections=[
             (name, title, section)
             for name, title, section in (
-                ("ranked", "Ranked", table.section(True)),
+                ("ranked", "Ranked", table.section(True).without(board.test_metric)),
                 ("unranked", "Not ranked", table.section(False)),
             )
             if section.rows
@@ -89,6 +115,19 @@ def page(board: Leaderboard) -> str:
         zip=partial(zip, strict=True),
     )
     return text
+
+
+def best(board: Leaderboard) -> Best | None:
+    """Return what the top of the page says of the winner; None where no point is ranked."""
+    if not board.entries or board.entries[0].rank is None:
+        return None
+    entry, short = board.entries[0], short_names(board.axes)
+    return Best(
+        settings=tuple((one_line(short[k]), setting(v)) for k, v in entry.changed.items()),
+        said=figure(entry.value, entry.spread, board.objective),
+        test=figure(entry.test, entry.test_spread, board.objective),
+        n_seeds=entry.n_seeds,
+    )
 
 
 def chart(board: Leaderboard) -> Chart | None:
@@ -127,7 +166,9 @@ def chart(board: Leaderboard) -> Chart | None:
     if any(bar.low is not None for bar in bars):
         median = board.objective.statistic == "median"
         spread = "interquartile range" if median else "standard deviation"
-        legend.append(f"line: {spread}, pale dots: seeds")
+        legend.append(
+            f"dot: {board.objective.statistic}, line: {spread}, rings: seeds, band: the best's line"
+        )
     ticks = tuple((x(value), f"{value:.10g}") for value in ticks_between(low, high))
     return Chart(tuple(bars), ticks, "; ".join(legend), ROW_PX * len(bars))
 

@@ -13,12 +13,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.leaderboard.chance import Sample, chance_of_gap
 from orchestrator.leaderboard.ranking import Entry, rank
-from orchestrator.leaderboard.text import duration, figure, is_number, one_line, setting, spelled
+from orchestrator.leaderboard.text import (
+    duration,
+    figure,
+    is_number,
+    number,
+    one_line,
+    setting,
+    spelled,
+)
 from orchestrator.ledger import TrialRecord
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether first and second can be told apart, and the note that says it."""
+
+    told_apart: bool
+    note: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class Leaderboard:
         objective: What it was ranked by.
         entries: The points, ranked ones first.
         axes: Dotted names of the changed settings, in order of appearance.
+        verdict: On ranks 1 and 2; None where fewer than two points are ranked.
         notes: Sentences a reader needs in order to believe the ranking, or not to.
     """
 
@@ -41,6 +59,7 @@ class Leaderboard:
     objective: Objective
     entries: tuple[Entry, ...]
     axes: tuple[str, ...]
+    verdict: Verdict | None
     notes: tuple[str, ...]
 
     @property
@@ -100,12 +119,23 @@ class Table:
         kept = [
             i
             for i, column in enumerate(self.columns)
-            if column.heading is not None and any(row[i].text for row in rows)
+            if column.heading is not None
+            and any(row[i].text for row in rows)
+            and not (ranked and column.name == "state")  # what is ranked has finished
         ]
         return Table(
             tuple(self.columns[i] for i in kept),
             tuple(tuple(row[i] for i in kept) for row in rows),
             len(rows) if ranked else 0,
+        )
+
+    def without(self, name: str | None) -> Table:
+        """Return the table without one column."""
+        kept = [i for i, column in enumerate(self.columns) if column.name != name]
+        return Table(
+            tuple(self.columns[i] for i in kept),
+            tuple(tuple(row[i] for i in kept) for row in self.rows),
+            self.n_ranked,
         )
 
 
@@ -121,6 +151,7 @@ def build(
         run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
     """
     entries = tuple(rank(trials, objective))
+    verdict = _verdict(entries, objective)
     return Leaderboard(
         title=title,
         run_directory=run_directory,
@@ -128,7 +159,8 @@ def build(
         objective=objective,
         entries=entries,
         axes=tuple(dict.fromkeys(axis for entry in entries for axis in entry.changed)),
-        notes=tuple(_notes(entries, trials, objective)),
+        verdict=verdict,
+        notes=tuple(_notes(entries, verdict, trials, objective)),
     )
 
 
@@ -187,7 +219,7 @@ def cells(board: Leaderboard) -> Table:
         (Column("seed_values"), lambda e: Cell(e.seed_values)),
         (
             Column("command", "command", code=True),
-            lambda e: Cell(_command(board, e), spelled(_command(board, e))),
+            lambda e: Cell(command_of(board, e), spelled(command_of(board, e))),
         ),
     ]
     return Table(
@@ -234,22 +266,33 @@ def _ids(entry: Entry) -> str:
     return one_line(", ".join(shown) + (f" and {more} more" if more else ""))
 
 
-def _command(board: Leaderboard, entry: Entry) -> str:
+def command_of(board: Leaderboard, entry: Entry) -> str:
+    """Return what trains the first seed of a point again."""
     path = f"{board.run_directory}/trials/{entry.trial_ids[0]}/config.yaml"
     return f"arbiter train --base-config {shlex.quote(path)}"
 
 
+SELDOM = 0.05
+"""Chance below which first and second are told apart."""
+
+ONE_SEED = "One seed per point: the ranking has no measure of chance."
+SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
+
+
 def _notes(
-    entries: Sequence[Entry], trials: Sequence[TrialRecord], objective: Objective
+    entries: Sequence[Entry],
+    verdict: Verdict | None,
+    trials: Sequence[TrialRecord],
+    objective: Objective,
 ) -> Iterable[str]:
     ranked = [entry for entry in entries if entry.rank is not None]
     metric, test_metric = objective.metric, objective.test_metric
+    said = [verdict.note] if verdict is not None else []
     if entries and all(entry.n_seeds == 1 for entry in entries):
-        yield "One seed per point: the ranking has no measure of chance."
+        said.append(ONE_SEED)
     elif any(entry.n_seeds == 1 for entry in ranked):
-        yield "Some points have one seed: their place has no measure of chance."
-    if len(ranked) > 1:
-        yield from _closeness(ranked)
+        said.append(SOME_ONE_SEED)
+    yield from dict.fromkeys(said)
     if ranked and test_metric is not None:
         if ranked[0].test is None:
             yield f"The best point was chosen by {metric}; it did not report {test_metric}."
@@ -269,21 +312,31 @@ def _notes(
     yield from _baselines(trials)
 
 
-def _closeness(ranked: Sequence[Entry]) -> Iterable[str]:
+def _verdict(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
     """Whether first and second can be told apart."""
+    ranked = [entry for entry in entries if entry.rank is not None]
+    alone = all(entry.n_seeds == 1 for entry in entries)
+    if len(ranked) < 2:
+        return None
     first, second = ranked[0], ranked[1]
     shared = sum(entry.rank == 1 for entry in ranked)
     if shared > 1:
-        yield f"{shared} points share rank 1; the first of them in the plan is listed first."
-        return
+        note = f"{shared} points share rank 1; the first of them in the plan is listed first."
+        return Verdict(False, note)
     assert first.value is not None and second.value is not None
-    spreads = [entry.spread for entry in (first, second) if entry.spread is not None]
-    gap = abs(first.value - second.value)
-    if spreads and gap < max(spreads):
-        yield (
-            f"Ranks 1 and 2 are {gap:.2g} apart, less than the spread of their seeds"
-            f" ({max(spreads):.2g}): it takes more seeds to tell them apart."
-        )
+    if first.spread is None or second.spread is None:
+        return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
+    median = objective.statistic == "median"
+    chance = chance_of_gap(
+        Sample(first.value, first.spread, first.n_seeds, median),
+        Sample(second.value, second.spread, second.n_seeds, median),
+    )
+    often = "fewer than 1" if chance < 0.01 else f"about {round(100 * chance)}"
+    gap = f"Ranks 1 and 2 are {number(abs(first.value - second.value))} apart"
+    note = f"{gap}; chance alone makes a gap as large in {often} of 100 sweeps (Welch's t-test)"
+    if chance >= SELDOM:
+        return Verdict(False, f"{note}: it takes more seeds to tell them apart.")
+    return Verdict(True, f"{note}.")
 
 
 def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:

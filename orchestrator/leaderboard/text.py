@@ -52,10 +52,11 @@ def _spelled(character: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a measured number with four decimals, or four digits where those say nothing."""
-    if value == 0:
-        return "0"
-    return f"{value:.4f}" if 0.01 <= abs(value) < 1e6 else f"{value:.4g}"
+    """Return a measured number with four decimals, or four digits where those say nothing.
+
+    A whole number, as a step is, has no decimals.
+    """
+    return _written(value, _decimals(value))
 
 
 def figure(value: float | None, spread: float | None, objective: Objective) -> str:
@@ -64,12 +65,28 @@ def figure(value: float | None, spread: float | None, objective: Objective) -> s
         return ""
     if spread is None:
         return number(value)
+    decimals = _decimals(value)
+    if decimals == 0 and spread != int(spread):  # whole numbers that are halfway to the next
+        decimals = 1
     # As many decimals as the value has, unless they would all be zeros.
-    fine = "e" not in number(value) and spread >= 0.0001
-    around = f"{spread:.4f}" if fine else f"{spread:.2g}"
+    fine = decimals is not None and (spread >= 10**-decimals or spread == 0)
+    around = _written(spread, decimals) if fine else f"{spread:.2g}"
     if objective.statistic == "median":
-        return f"{number(value)} (IQR {around})"
-    return f"{number(value)} ± {around}"
+        return f"{_written(value, decimals)} (IQR {around})"
+    return f"{_written(value, decimals)} ± {around}"
+
+
+def _decimals(value: float) -> int | None:
+    """How many decimals a number is written with; None for four digits, wherever they are."""
+    if abs(value) < 1e6 and value == int(value):
+        return 0
+    if not 0.01 <= abs(value) < 1e6:
+        return None
+    return 4 if abs(value) < 1000 else 1
+
+
+def _written(value: float, decimals: int | None) -> str:
+    return f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
 
 
 def setting(value: Any) -> str:
