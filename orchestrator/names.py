@@ -11,7 +11,7 @@ from orchestrator.ledger import TrialRecord
 LONGEST_VALUE = 24
 LONGEST_NAME = 120
 MOST_LISTED = 3
-"""Values of an axis that the name of a cohort lists; of more, the first and the last."""
+"""Whole numbers in a row that the name of a cohort lists; of more, the first and the last."""
 
 
 def label_of(trial: TrialRecord) -> str:
@@ -33,12 +33,18 @@ def merged(labels: Sequence[str]) -> str:
         for word in label.split():
             key, _, value = word.partition("=")
             values.setdefault(key, {})[value] = None
-    words = []
-    for key, distinct in values.items():
-        listed = list(distinct)
-        few = len(listed) <= MOST_LISTED
-        words.append(f"{key}={','.join(listed) if few else f'{listed[0]}..{listed[-1]}'}")
+    words = [f"{key}={_listed(list(distinct))}" for key, distinct in values.items()]
     return " ".join(words)[:LONGEST_NAME]
+
+
+def _listed(values: Sequence[str]) -> str:
+    """Return `0..7` for a run of whole numbers, all values where they are short, or how many."""
+    if len(values) > MOST_LISTED and all(value.isdecimal() for value in values):
+        first, last = int(values[0]), int(values[-1])
+        if [int(value) for value in values] == list(range(first, last + 1)):
+            return f"{first}..{last}"
+    text = ",".join(values)
+    return text if len(text) <= LONGEST_VALUE else f"{len(values)}_values"
 
 
 def safe(text: str) -> str:

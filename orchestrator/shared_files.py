@@ -1,4 +1,4 @@
-"""Where the files that ship are: Hydra groups and sweep templates."""
+"""Where the files that ship are: Hydra groups, sweep templates, what Prometheus and Grafana load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.errors import Problem, UsageError, nearest
 
 
 def find(folder: str) -> Path:
-    """Return `configs` or `sweep_templates`: the checkout's first, then the installed ones."""
+    """Return `configs`, `sweep_templates` or `monitoring`: the checkout's, or the installed one."""
     packages = Path(__file__).resolve().parent.parent
     if (packages / "pyproject.toml").is_file():  # site-packages may hold anybody's `configs`
         return packages / folder

@@ -215,3 +215,10 @@ def test_the_whole_error_is_shown_on_demand(shop: Shop, monkeypatch: pytest.Monk
     assert done.returncode == Exit.USAGE
     assert "Traceback" in done.stderr
     assert "no sweep template 'grd'" in done.stderr
+
+
+def test_a_ray_that_anybody_may_use(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    said = refused(shop, "sweep", "--strategy", "grid", "--gpus", "0")
+    assert said.startswith("error: environment: RAY_AUTH_MODE: got 'disabled', expected 'token'")
+    assert said.endswith("  hint: unset RAY_AUTH_MODE\n")

@@ -118,3 +118,16 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pynvml, "nvmlInit", fails)
     assert detect().gpus == ()
+
+
+def test_a_share_lies_on_one_node_of_a_cluster() -> None:
+    cluster = Hardware(cpus=6, gpus=(24.0,) * 4, largest_node=(4, 2))
+    tier = TierConfig(name="high_vram", device="cuda", cpus=4, gpus=2)
+    assert cluster.refuse(tier) is None
+    assert cluster.refuse(tier.model_copy(update={"gpus": 3})) == (
+        "tier.gpus 3 is more than the 2 of the cluster's largest node"
+    )
+    assert cluster.refuse(tier.model_copy(update={"cpus": 5})) == (
+        "tier.cpus 5 is more than the 4 cores of the cluster's largest node"
+    )
+    assert cluster.limited_to(0).refuse(tier) == "tier high_vram needs a GPU: none is in use here"

@@ -20,7 +20,7 @@ import ray  # noqa: E402
 from ray._private import services  # noqa: E402
 from ray.job_config import JobConfig  # noqa: E402
 
-from orchestrator.errors import Problem, UsageError  # noqa: E402
+from orchestrator.errors import Problem, UsageError, gathering  # noqa: E402
 from orchestrator.hardware import Hardware, gpu_memory_gib  # noqa: E402
 from orchestrator.signals import SIGNALS  # noqa: E402
 
@@ -52,6 +52,7 @@ def start_cluster(hardware: Hardware, *, dashboard: bool = False, name: str = NA
     Raises:
         UsageError: Token authentication was switched off, or the token is not private.
     """
+    ray_environment.prepare()  # again: a process may have changed its environment since
     ray_environment.check(dashboard, address=None)
     ray_environment.provide_token(dashboard)
     with _own_signals():
@@ -149,7 +150,7 @@ def cluster_hardware() -> Hardware:
     """
     found = [
         (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)), memory)
-        for node, memory in zip(_nodes(), ask_every_node(gpu_memory_gib, None), strict=True)
+        for node, memory in ask_every_node(gpu_memory_gib, None)
     ]
     gpus: list[float] = []
     for _, count, memory in found:
@@ -161,8 +162,10 @@ def cluster_hardware() -> Hardware:
     )
 
 
-def ask_every_node(question: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Call a function on every node of the cluster; return the answers in the nodes' order.
+def ask_every_node(
+    question: Callable[..., Any], *arguments: Any
+) -> list[tuple[dict[str, Any], Any]]:
+    """Call a function on every node of the cluster; return each node and its answer.
 
     Args:
         question: A function of ours that can be imported there.
@@ -172,26 +175,32 @@ def ask_every_node(question: Callable[..., Any], *arguments: Any) -> list[Any]:
         UsageError: A node does not answer in time, or cannot.
     """
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    remote = ray.remote(question)
     asked = [
-        ray.remote(question)
-        .options(num_cpus=0, scheduling_strategy=affinity(node["NodeID"], soft=False))
-        .remote(*arguments)
+        (
+            node,
+            remote.options(
+                num_cpus=0, scheduling_strategy=affinity(node["NodeID"], soft=False)
+            ).remote(*arguments),
+        )
         for node in _nodes()
     ]
     answers = []
-    for node, answer in zip(_nodes(), asked, strict=True):
-        try:
-            answers.append(ray.get(answer, timeout=NODE_ANSWERS_S))
-        except ray.exceptions.RayError as error:
-            why = str(error).strip().splitlines()[-1]
-            raise UsageError(
-                Problem(
-                    f"node {node['NodeName']} cannot run arbiter: {why}",
-                    "--address",
-                    f"install arbiter-sweep there, as here with Ray {ray.__version__}",
-                )
-            ) from error
+    with gathering() as gather:
+        for node, answer in asked:
+            with gather.step():
+                answers.append((node, _answer(node["NodeName"], answer)))
     return answers
+
+
+def _answer(node: str, asked: Any) -> Any:
+    try:
+        return ray.get(asked, timeout=NODE_ANSWERS_S)
+    except ray.exceptions.RayError as error:
+        why = str(error).strip().splitlines()[-1]
+        hint = f"install arbiter-sweep there, as here with Ray {ray.__version__}"
+        message = f"node {node} cannot run arbiter: {why}"
+        raise UsageError(Problem(message, "--address", hint)) from error
 
 
 def check_sees(ledger: Path) -> None:
@@ -200,11 +209,7 @@ def check_sees(ledger: Path) -> None:
     Raises:
         UsageError: A node would train and have nowhere to write its checkpoints.
     """
-    blind = [
-        node["NodeName"]
-        for node, sees in zip(_nodes(), ask_every_node(_exists, str(ledger)), strict=True)
-        if not sees
-    ]
+    blind = [node["NodeName"] for node, sees in ask_every_node(_exists, str(ledger)) if not sees]
     if blind:
         raise UsageError(
             Problem(
@@ -221,7 +226,7 @@ def _exists(path: str) -> bool:
 
 def _nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return sorted((n for n in nodes if n["Alive"]), key=lambda node: str(node["NodeID"]))
+    return [node for node in nodes if node["Alive"]]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -26,6 +27,7 @@ SETTINGS = {
 }
 
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+ELSEWHERE = "set ARBITER_HOME to a folder you may write to"
 DASHBOARD_NEEDS = ("aiohttp", "aiohttp_cors", "opentelemetry.exporter.prometheus")
 """Packages of `ray[default]` without which Ray starts no dashboard."""
 
@@ -56,7 +58,8 @@ def check(dashboard: bool, address: str | None) -> None:
             if address is not None:
                 cluster_token()
         with gather.step():
-            if dashboard and address is None and not os.environ.get(TOKEN):
+            in_a_file = dashboard or TOKEN_PATH in os.environ
+            if in_a_file and address is None and not os.environ.get(TOKEN):
                 check_private(token_path())
         with gather.step():
             if dashboard:
@@ -190,7 +193,8 @@ def check_private(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(Problem(f"the token of Ray: {error.strerror}", str(path))) from error
+        message = f"cannot read the token of Ray: {error.strerror}"
+        raise UsageError(Problem(message, str(path), ELSEWHERE)) from error
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
         got, hint = "something else", f"remove it, or set {TOKEN_PATH} to a file of your own"
@@ -238,12 +242,21 @@ def write_token(path: Path) -> None:
     """Make a token file of mode 0600, whole or not at all; one that exists stays.
 
     Raises:
-        UsageError: One exists that is not this user's alone.
+        UsageError: One exists that is not this user's alone, or none can be written.
     """
     check_private(path)
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_once(path)
+    except OSError as error:
+        message = f"cannot write the token of Ray: {error.strerror}"
+        raise UsageError(Problem(message, str(path), ELSEWHERE)) from error
+    check_private(path)
+
+
+def _write_once(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -252,8 +265,7 @@ def write_token(path: Path) -> None:
         file.flush()
         os.fsync(descriptor)
     try:
-        os.link(draft, path)  # unlike a rename it replaces nobody's: the first one wins
-    except FileExistsError:
-        check_private(path)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # unlike a rename it replaces nobody's: the first one wins
     finally:
         draft.unlink()

@@ -55,7 +55,7 @@ class Gauges:
 
     Args:
         directory: The sweep's; its folder's name is the tag `sweep`.
-        running: Returns the cohorts that train now.
+        running: Returns the cohorts that Tune has and that have not ended.
     """
 
     def __init__(self, directory: RunDirectory, running: Callable[[], Sequence[Cohort]]) -> None:
@@ -103,7 +103,9 @@ class Gauges:
             running = ledger.running()
             for trial_id in running:
                 self._take_rows(trial_id, ledger)
-        cohorts = list(self.running())
+        # Tune asks for a cohort before there is room for it.
+        begun = self._ended | running.keys()
+        cohorts = [cohort for cohort in self.running() if not begun.isdisjoint(cohort.trial_ids)]
         cohort_of = {trial: cohort.name for cohort in cohorts for trial in cohort.trial_ids}
         values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ from orchestrator.executors.ray_cluster import (  # noqa: E402
 )
 from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
+from orchestrator.shared_files import find  # noqa: E402
 
 STOP_POLL_S = 0.1
 
@@ -64,7 +66,8 @@ class RayTuneExecutor:
         if job.execution.address is not None:
             check_sees(job.directory.ledger)
         if job.execution.dashboard:
-            job.notify(how_to_look(dashboard_url()))
+            for line in how_to_look(dashboard_url()):
+                job.notify(line)
         scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=_made(job.directory.scratch)))
         referee: Any = None
         try:
@@ -246,11 +249,13 @@ def beside_the_driver() -> dict[str, Any]:
     return {"scheduling_strategy": affinity(here, soft=False)}
 
 
-def how_to_look(url: str | None) -> str:
-    """Return a line for a person: where the dashboard is, and how to log in."""
-    if url is None:
-        return "dashboard: the cluster has none (`ray start --head --include-dashboard=true`)"
-    return f"dashboard: {url} (to log in: {ray_environment.how_to_log_in()})"
+def how_to_look(url: str | None) -> list[str]:
+    """Return lines for a person: where the dashboard is, how to log in, who reads the gauges."""
+    where = "the cluster has none (`ray start --head --include-dashboard=true`)"
+    if url is not None:
+        where = f"{url} (to log in: {ray_environment.how_to_log_in()})"
+    gauges = shlex.quote(str(find("monitoring") / "prometheus.yml"))
+    return [f"dashboard: {where}", f"gauges: prometheus --config.file={gauges} reads them"]
 
 
 def _made(path: Path) -> Path:
