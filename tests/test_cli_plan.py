@@ -80,7 +80,7 @@ def test_the_same_sweep_is_planned_trained_planned_again_and_reused(
     (second,) = {*(tmp_path / "runs").iterdir()} - {first}
     assert len(events_of(second, "started")) == 1
     shown = arbiter("status", second.name).out
-    assert f"reused from {first.name}" in shown and "2 finished" in shown
+    assert f"reused from {first.name}" in shown and "2 of 2 done" in shown
 
     trial = trials_of(second)[1].id
     why = arbiter("why", trial[:7])

@@ -264,7 +264,7 @@ class TestRunning:
         assert running.process.wait(timeout=90) == Exit.INTERRUPTED, running.said
         ours = re.compile(
             r"note: |long: |dashboard: |gauges: |next: |stopped: |SIGTERM: |\[\d/2\] |"
-            r"2 of 2 trials to train"
+            r"2 of 2 trials to train|\d of \d done, "
         )
         assert [line for line in running.said.splitlines() if not ours.match(line)] == []
 
