@@ -47,7 +47,9 @@ def debug(
     ] = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Train one trial in this process and tell each row; nothing is kept or ranked.
+    """Train one trial in this process, and tell each row.
+
+    Nothing is kept or ranked.
 
     With RUN TRIAL: train that trial of a sweep again from its first step, and compare its rows
     with the ledger's. The sweep is not touched.
@@ -88,7 +90,7 @@ def show(
         ),
     ] = "table",
 ) -> int:
-    """Print everything about one trial of a sweep, also while it runs."""
+    """Print all there is to know of one trial."""
     from orchestrator.trial_page import FORMATS, read_trial_page, render_trial
 
     check_choice("format", output, FORMATS)

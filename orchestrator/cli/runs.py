@@ -54,7 +54,7 @@ def status(
     run: options.Run = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> int:
-    """Print how far each trial of a sweep is, also while it runs."""
+    """Print how far each trial is, also while they run."""
     from orchestrator.layout import find_run
     from orchestrator.ledger import Ledger
     from orchestrator.status import FORMATS as STATUS_FORMATS

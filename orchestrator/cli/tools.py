@@ -41,7 +41,7 @@ def schema(
         ),
     ] = "template",
 ) -> int:
-    """Print the JSON schema of sweep templates, or of base configs, for an editor."""
+    """Print the JSON schema of a template or base config."""
     from orchestrator.schema import KINDS, schema_of
 
     check_choice("kind", kind, KINDS)
@@ -62,7 +62,7 @@ def doctor(
     ] = None,
     gpus: options.Gpus = None,
 ) -> int:
-    """Look at this machine and installation, or at everything a run has on disk.
+    """Look at this machine, or prove that a run is sound.
 
     Without RUN: exit 2 if a sweep could not be trained here. With RUN: exit 4 if something of it
     is damaged or disagrees with its ledger. Nothing is written.

@@ -142,7 +142,7 @@ def resume(
     address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> int:
-    """Carry an interrupted sweep on from its ledger and checkpoints.
+    """Carry on a sweep that was interrupted.
 
     Settings that decide no result may be changed: limits, tier, checkpoint, logging.
     """

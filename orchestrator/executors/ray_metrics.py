@@ -12,15 +12,19 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ray.util.metrics import Gauge
+from orchestrator.executors import ray_environment
 
-from orchestrator.cohort import Cohort
-from orchestrator.errors import StorageError
-from orchestrator.layout import RunDirectory
-from orchestrator.ledger import Event, Ledger, State, TrialRecord
-from orchestrator.names import name_of
-from orchestrator.objective import Objective
-from trainer.reporting import Reason
+ray_environment.prepare()
+
+from ray.util.metrics import Gauge  # noqa: E402
+
+from orchestrator.cohort import Cohort  # noqa: E402
+from orchestrator.errors import StorageError  # noqa: E402
+from orchestrator.layout import RunDirectory  # noqa: E402
+from orchestrator.ledger import Event, Ledger, State, TrialRecord  # noqa: E402
+from orchestrator.names import name_of  # noqa: E402
+from orchestrator.objective import Objective  # noqa: E402
+from trainer.reporting import Reason  # noqa: E402
 
 INTERVAL_S = 1.0
 """Between two looks. Ray forgets a gauge that is not set for four seconds."""
