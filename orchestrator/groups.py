@@ -34,8 +34,9 @@ def check_option(group: str, option: Any, place: str) -> None:
     """
     known = options_of(group)
     if option not in known:
-        message = f"no {group} {option!r}{nearest(str(option), known)}"
-        raise UsageError(Problem(message, place, f"{group} is one of {', '.join(known)}"))
+        offered = ["auto", *known] if group == "tier" else known
+        message = f"no {group} {option!r}{nearest(str(option), offered)}"
+        raise UsageError(Problem(message, place, f"{group} is one of {', '.join(offered)}"))
 
 
 def options_of(group: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from orchestrator.forecast import Forecast, gib
 from orchestrator.leaderboard.table import short_names
-from orchestrator.leaderboard.text import duration
+from orchestrator.leaderboard.text import csv_value, duration, plain, setting
 from orchestrator.plan import Plan
 
 FORMATS = ("table", "md", "csv", "json")
@@ -54,10 +54,24 @@ def render_plan(plan: Plan, forecast: Forecast, output: str) -> str:
     return "\n".join([table, "", *totals])
 
 
-def render_config(settings: Mapping[str, tuple[Any, str]]) -> str:
-    """Return every setting, its value and its source."""
-    rows = [[key, repr(value), source] for key, (value, source) in settings.items()]
-    return tabulate(rows, headers=["setting", "value", "source"], disable_numparse=True)
+def render_config(settings: Mapping[str, tuple[Any, str]], output: str) -> str:
+    """Return every setting, its value and its source in one of `FORMATS`."""
+    if output == "json":
+        document = {
+            key: {"value": plain(value), "source": source}
+            for key, (value, source) in settings.items()
+        }
+        return json.dumps(document, indent=1, allow_nan=False)
+    headers = ["setting", "value", "source"]
+    if output == "csv":
+        cells = [[key, csv_value(v), csv_value(source)] for key, (v, source) in settings.items()]
+        return _written([headers, *cells])
+    rows = [
+        [key, _cell(setting(value), output), _cell(source, output)]
+        for key, (value, source) in settings.items()
+    ]
+    form = "github" if output == "md" else "simple"
+    return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
 
 
 def basis(forecast: Forecast) -> list[str]:
@@ -144,9 +158,12 @@ def _csv(plan: Plan, forecast: Forecast) -> str:
         ]
         for trial, outlook in zip(plan.trials, forecast.outlooks, strict=True)
     ]
+    return _written([[*headers, "flops", "predicted_s", "reused_from"], *rows])
+
+
+def _written(rows: Sequence[Sequence[Any]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([[*headers, "flops", "predicted_s", "reused_from"], *rows])
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
 

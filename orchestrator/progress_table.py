@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from rich.cells import cell_len, set_cell_size
 
-from orchestrator.leaderboard.table import short_names
+from orchestrator.leaderboard.table import LONGEST_SETTING, settings_of, short_names
 from orchestrator.leaderboard.text import is_number, number, one_line, setting
 from orchestrator.ledger import State
 from orchestrator.progress import STAND_INS, Progress, Track
@@ -24,7 +24,6 @@ from orchestrator.sparkline import ASCII, BLOCKS, sparkline
 from trainer.reporting import Reason
 
 CURVE_WIDTH, SHORT_CURVE, LEAST_CURVE = 24, 12, 6
-LONGEST_SETTING = 24
 UNLIMITED = 10_000
 """A width that everything fits in."""
 
@@ -150,10 +149,10 @@ def best_words(progress: Progress) -> str:
     metric = progress.objective.metric
     if (track := progress.best) is not None:
         assert track.value is not None
-        return f"best so far: {metric} {number(track.value)}, {settings_of(track)}"
+        return f"best: {metric} {number(track.value)}, {settings_of(track.changed, track.seed)}"
     if (track := progress.leading) is not None:
         value = number(track.last(metric) or 0.0)
-        return f"leading so far: {metric} {value}, {settings_of(track)}"
+        return f"leading: {metric} {value}, {settings_of(track.changed, track.seed)}"
     return ""
 
 
@@ -173,13 +172,6 @@ def _summary(progress: Progress, width: int) -> Line:
         Span(f"  {counts}"),
         Span(f"{' ' * gap}{times}", Style.FAINT),
     )
-
-
-def settings_of(track: Track) -> str:
-    """Return `weight_decay=0.1 seed=3`."""
-    names = short_names(track.changed)
-    changed = [f"{one_line(names[key])}={_setting(value)}" for key, value in track.changed.items()]
-    return " ".join([*changed, f"seed={track.seed}"])
 
 
 def _rest(progress: Progress, tracks: Sequence[Track]) -> str:
@@ -207,7 +199,7 @@ def _table(progress: Progress, tracks: Sequence[Track], width: int, details: boo
     if 0 < form.curve < CURVE_WIDTH and spare > 0:
         wider = min(CURVE_WIDTH, form.curve + spare)
         columns = _columns(progress, tracks, replace(form, curve=wider))
-    if details:
+    if details and any(track.detail for track in tracks):
         told = tuple(Span(one_line(track.detail), Style.FAINT) for track in tracks)
         columns.append(Column("detail", "detail", told))
     widths = [column.width for column in columns]

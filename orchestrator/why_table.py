@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from orchestrator.leaderboard.table import settings_of
 from orchestrator.leaderboard.text import setting
 from orchestrator.why import CODE, DATA, Explanation, Known, Neighbour
 
@@ -23,11 +24,8 @@ def render_why(explanation: Explanation, output: str) -> str:
 def _table(explanation: Explanation) -> str:
     trial = explanation.trial
     record = trial.record
-    changed = " ".join(
-        f"{key.rpartition('.')[2]}={setting(value)}" for key, value in record.changed.items()
-    )
-    words = [changed, f"seed {record.seed}", record.label]
-    parts = [f"trial {record.id} of {trial.run}: {', '.join(filter(None, words))}"]
+    what = settings_of(record.changed, record.seed)
+    parts = [f"trial {record.id} of {trial.run}: {what}, {record.label}"]
     rows = [[key, _value(key, trial)] for key in trial.decides]
     parts.append(tabulate(rows, headers=["its id depends on", "value"], disable_numparse=True))
     single = [key for key in explanation.free if key.partition(".")[0] not in WHOLE_SECTIONS]

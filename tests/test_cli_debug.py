@@ -50,8 +50,8 @@ def test_a_trial_of_a_template_is_told_row_by_row_and_leaves_nothing(program: Pr
     assert done.code == Exit.OK, done.err
     assert done.out.startswith("step 10 of 20: train/loss ")
     assert "\nfinished at step 20\n" in done.out
-    assert f"trial {plan.trials[0].id} training.weight_decay=0.1 (20 steps on cpu)" in done.err
-    assert "next: " in done.err
+    assert f"trial {plan.trials[0].id} weight_decay=0.1 seed=0 (20 steps on cpu)" in done.err
+    assert "next: arbiter sweep --strategy tiny.toml --gpus 0\n" in done.err
     assert [path.name for path in program.folder.iterdir()] == ["tiny.toml"]
 
 
@@ -72,7 +72,7 @@ def test_a_space_too_large_to_plan_has_a_first_trial(program: Program) -> None:
         file.write(f'"training.beta1" = {many}\n"training.beta2" = {many}\n')
     done = program("debug", "--strategy", "tiny.toml", "--gpus", "0")
     assert done.code == Exit.OK, done.err
-    assert "training.beta1=0.001 training.beta2=0.001" in done.err
+    assert " beta1=0.001 beta2=0.001 seed=0 " in done.err
 
 
 def test_a_failure_is_shown_with_its_lines(

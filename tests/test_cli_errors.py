@@ -146,7 +146,7 @@ def test_a_runs_folder_that_cannot_be_written_to(shop: Shop) -> None:
     ("arguments", "expected"),
     [
         (["train", "model.dim=64,128"], "model.dim: got 2 values, a single run takes one"),
-        (["sweep"], "Missing option '--strategy'"),
+        (["sweep"], "missing option '--strategy'\n  hint: --strategy NAME: one of base_config, "),
         (["sweep", "--strategy", "grid", "foo"], "got 'foo', expected key=value"),
         (["plan", "--strategy", "grid", "--seeds", "0"], "--seeds"),
         (["plan", "--strategy", "grid", "--scale", "tiny"], "--scale: no scale 'tiny'"),
@@ -156,7 +156,7 @@ def test_a_runs_folder_that_cannot_be_written_to(shop: Shop) -> None:
         (["leaderboard", "--format", "htm"], "did you mean html?"),
         (["status", "nope"], "no sweep of the path or name 'nope'"),
         (["leaderboard"], "no sweep yet"),
-        (["swep"], "No such command 'swep'"),
+        (["swep"], "error: command line: no such command 'swep'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -210,8 +210,9 @@ def test_the_test_metric_needs_every_seed_and_a_validation_objective() -> None:
 
 
 def test_notes_say_what_a_reader_must_know() -> None:
-    lone = " ".join(board_of(trial("p", 0, 1.0)).notes)
-    assert "One seed per point: the ranking has no measure of chance." in lone
+    alone = " ".join(board_of(trial("p", 0, 1.0), trial("q", 0, 2.0)).notes)
+    assert "One seed per point: the ranking has no measure of chance." in alone
+    assert board_of(trial("p", 0, 1.0)).notes == (), "a single run is no ranking"
     notes = " ".join(board_of(*depth_sweep()).notes)
     assert "no measure of chance" not in notes
     assert "baseline/unigram_loss 3.012: what a model that learned nothing would reach" in notes

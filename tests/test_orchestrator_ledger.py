@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,11 @@ def test_config_and_changes_are_plain_json(tmp_path: Path) -> None:
         config, changed = raw.execute("SELECT config, changed FROM trials").fetchone()
     assert json.loads(config) == {"training": {"steps": 10}}
     assert json.loads(changed) == {"model.dim": 8}
+
+
+def test_the_axes_of_a_trial_keep_their_order(tmp_path: Path) -> None:
+    changed = {"training.weight_decay": 0.1, "model.dim": 8}
+    path = tmp_path / "ledger.db"
+    Ledger.create(path, SWEEP, [replace(record("a"), changed=changed)])
+    with contextlib.closing(Ledger.read(path)) as ledger:
+        assert [*ledger.trial("a").changed] == [*changed]

@@ -388,5 +388,10 @@ def test_every_setting_is_shown_with_its_source() -> None:
     assert settings["model.n_layers"] == (40, "axis")
     assert settings["training.seed"] == (0, "seeds")
     assert settings["training.beta1"] == (0.9, "default")
-    shown = render_config(settings)
-    assert all(key in shown for key in settings)
+    for output in ("table", "md", "csv", "json"):
+        shown = render_config(settings, output)
+        assert all(key in shown and source in shown for key, (_, source) in settings.items())
+    document = json.loads(render_config(settings, "json"))
+    assert document["model.ffn_dim"] == {"value": None, "source": "default"}
+    rows = list(csv.DictReader(io.StringIO(render_config(settings, "csv"))))
+    assert [row["setting"] for row in rows] == [*settings]

@@ -193,7 +193,7 @@ def test_a_line_at_times_and_none_while_nothing_changes(directory: RunDirectory)
         assert lines == []  # nothing has trained yet
         train(writer, ids[0])
         look(41.0)
-        assert len(lines) == 1 and lines[0].startswith("1 of 8 done, 7 waiting; best so far:")
+        assert len(lines) == 1 and lines[0].startswith("1 of 8 done, 7 waiting; best:")
         train(writer, ids[1])
         look(60.0)
         assert len(lines) == 1  # not yet due

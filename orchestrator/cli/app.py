@@ -6,11 +6,12 @@ import errno
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
 
-from orchestrator.cli import console, debugging, plans, runs, tools, training
-from orchestrator.errors import ArbiterError, Exit, Problem, StorageError, UsageError
+from orchestrator.cli import complete, console, debugging, plans, runs, tools, training
+from orchestrator.errors import COMMAND_LINE, ArbiterError, Exit, Problem, StorageError, UsageError
 from orchestrator.preflight import shadowed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
@@ -48,12 +49,22 @@ def run() -> None:
     sys.exit(int(status or 0))
 
 
+def _mistyped(error: Any) -> Problem:
+    """Return what the parser did not understand, in the form of all errors."""
+    message = str(error.format_message()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} -h lists what there is" if context is not None else ""
+    if getattr(getattr(error, "param", None), "name", "") == "strategy":
+        names = ", ".join(complete.templates(""))
+        hint = f"--strategy NAME: one of {names}, or the path of a TOML file"
+    return Problem(message[:1].lower() + message[1:], COMMAND_LINE, hint)
+
+
 def _usage_or_bug(error: Exception) -> int:
     """Print a wrong command line as such, anything else as a bug in the program."""
-    show = getattr(error, "show", None)  # the parser's own usage errors print themselves
-    if callable(show):
-        show()
-        return int(getattr(error, "exit_code", Exit.USAGE))
+    if hasattr(error, "format_message"):  # one of the parser's own errors
+        console.fail(UsageError(_mistyped(error)))
+        return Exit.USAGE
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         place = str(error.filename or "")
         console.fail(StorageError(Problem(f"the disk refused: {error.strerror}", place)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import complete, console, options
+from orchestrator.cli.again import typed_as
 from orchestrator.cli.plans import plan_of
 from orchestrator.errors import Exit, Problem, UsageError, check_choice
 from orchestrator.preflight import check_ready
@@ -89,8 +91,11 @@ def show(
             "--format", help="table or json.", autocompletion=complete.among("table", "json")
         ),
     ] = "table",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print all there is to know of one trial."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.trial_page import FORMATS, read_trial_page, render_trial
 
     check_choice("format", output, FORMATS)
@@ -100,11 +105,12 @@ def show(
     directory, trial_id = _found(words)
     page = read_trial_page(directory, trial_id)
     console.out(render_trial(page, output))
-    console.say(f"next: arbiter debug {directory.shown()} {page.trial.id} replays it here")
+    console.say(f"next: arbiter debug {directory.shown()} {page.trial.id}")
     return Exit.OK
 
 
 def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: bool) -> int:
+    from orchestrator.leaderboard.table import settings_of
     from orchestrator.replay import Narrator
 
     if which is not None and request.strategy is None:
@@ -113,14 +119,12 @@ def _debug_planned(request: Request, which: str | None, gpus: int | None, pdb: b
     chosen = _chosen(plan.trials, which)
     for note in plan.notes:
         console.say(f"note: {note}")
-    changed = " ".join(f"{key}={value}" for key, value in chosen.changed.items())
-    console.say(f"trial {chosen.id} {changed} {_size(chosen.config)}".replace("  ", " "))
+    what = settings_of(chosen.changed, chosen.seed)
+    console.say(f"trial {chosen.id} {what} {_size(chosen.config)}")
     narrator = Narrator(chosen.config.training.steps, console.out)
     result = _train(chosen.id, chosen.config, hardware, narrator, pdb)
-    if request.strategy is None:
-        console.say("next: the same with `arbiter train` keeps what it learns")
-    else:
-        console.say(f"next: the same with `arbiter sweep` trains all of {request.strategy}")
+    command = "train" if request.strategy is None else "sweep"
+    console.say(f"next: {typed_as(command, replace(request, max_trials=None), gpus=gpus)}")
     return Exit.FAILED_TRIALS if result.reason.failure else Exit.OK
 
 

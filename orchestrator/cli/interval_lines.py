@@ -44,10 +44,18 @@ class IntervalLines:
         if (progress.done, steps) == self._said:
             return
         self._said, self._said_s = (progress.done, steps), progress.now_s
-        said = (counted(progress), best_words(progress), timed(progress))
+        said = (counted(progress), _step(progress), best_words(progress), timed(progress))
         self._say("; ".join(filter(None, said)))
 
     def _due(self, progress: Progress) -> bool:
         if self._said_s is None:
             return progress.begun
         return progress.closed or progress.now_s - self._said_s >= self._interval_s
+
+
+def _step(progress: Progress) -> str:
+    """Return how far a sweep of one trial is; of more, the counts say it."""
+    tracks = list(progress.running.values())
+    if progress.planned != 1 or not tracks:
+        return ""
+    return f"step {tracks[0].step:,} of {tracks[0].steps:,}"

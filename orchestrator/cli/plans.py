@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import complete, console, options
+from orchestrator.cli.again import typed_as
 from orchestrator.errors import Problem, UsageError, check_choice, gathering
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ def plan(
             autocompletion=complete.among("table", "md", "csv", "json"),
         ),
     ] = "table",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print what a sweep would train, and what that costs. Nothing of it runs."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.durations import parse_duration
     from orchestrator.executors import Execution
     from orchestrator.layout import runs_root
@@ -84,7 +88,7 @@ def plan(
     directory = place(made, runs_root(), fresh=False)
     ahead = preview(made, hardware, directory, Execution(), reuse=reuse, calibrated=calibrate)
     if show_config:
-        console.out(render_config(sources_of(made)))
+        console.out(render_config(sources_of(made), output))
     else:
         console.out(render_plan(made, ahead.forecast, output))
     for note in ahead.notes:
@@ -96,12 +100,10 @@ def plan(
         with gather.step():
             if allowed_s is not None:
                 _refuse_long(ahead.forecast, allowed_s)
-    if ahead.forecast.cohorts:
-        console.say("next: the same with `arbiter sweep` trains them")
-    elif directory.ledger.exists():
+    if directory.ledger.exists() and not ahead.forecast.cohorts:
         console.say(f"next: arbiter leaderboard {directory.shown()}")
     else:
-        console.say("next: the same with `arbiter sweep` ranks them")
+        console.say(f"next: {typed_as('sweep', request, gpus=gpus, reuse=reuse, strict=strict)}")
     return 0
 
 
@@ -123,8 +125,11 @@ def why(
         ),
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print what a trial's id depends on, and what made it new."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.layout import find_run, runs_root
     from orchestrator.lookup import find_trial
     from orchestrator.why import explain

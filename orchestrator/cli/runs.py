@@ -30,8 +30,11 @@ def leaderboard(
             autocompletion=complete.among("table", "md", "csv", "json", "html"),
         ),
     ] = "table",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print the leaderboard of a sweep, also while it runs."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.layout import find_run
     from orchestrator.leaderboard import build, command_of, render
     from orchestrator.ledger import Ledger
@@ -42,19 +45,22 @@ def leaderboard(
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])
     board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
-    console.out(render(board, output))
+    console.out(render(board, output, console.page().width))
     if any(trial.pending for trial in trials):
         console.say(f"next: arbiter status {directory.shown()}")
     elif board.entries and board.entries[0].rank is not None:
-        console.say(f"next: {command_of(board, board.entries[0])} (the best point again)")
+        console.say(f"next: {command_of(board, board.entries[0])}")
     return 0
 
 
 def status(
     run: options.Run = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print how far each trial is, also while they run."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.layout import find_run
     from orchestrator.ledger import Ledger
     from orchestrator.status import FORMATS as STATUS_FORMATS

@@ -23,8 +23,11 @@ def init(
     file: Annotated[
         Path, typer.Argument(metavar="[FILE]", help="A name that does not exist yet.")
     ] = Path("sweep.toml"),
+    quiet: options.Quiet = False,
 ) -> int:
     """Write a commented sweep template to start from."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.starter import write_starter
 
     write_starter(file)
@@ -40,13 +43,17 @@ def schema(
             metavar="[template|config]", autocompletion=complete.among("template", "config")
         ),
     ] = "template",
+    quiet: options.Quiet = False,
 ) -> int:
     """Print the JSON schema of a template or base config."""
+    if quiet:
+        console.be_quiet()
     from orchestrator.schema import KINDS, schema_of
 
     check_choice("kind", kind, KINDS)
     console.out(schema_of(kind))
-    console.say("next: arbiter schema > arbiter.json, and in a template: #:schema ./arbiter.json")
+    console.say("an editor checks a file whose first line is `#:schema ./arbiter.json`")
+    console.say(f"next: arbiter schema {kind} > arbiter.json")
     return Exit.OK
 
 
@@ -61,12 +68,15 @@ def doctor(
         ),
     ] = None,
     gpus: options.Gpus = None,
+    quiet: options.Quiet = False,
 ) -> int:
     """Look at this machine, or prove that a run is sound.
 
     Without RUN: exit 2 if a sweep could not be trained here. With RUN: exit 4 if something of it
     is damaged or disagrees with its ledger. Nothing is written.
     """
+    if quiet:
+        console.be_quiet()
     if run is not None:
         return _examine_run(run)
     from orchestrator.doctor import examine, problems_of

@@ -256,7 +256,7 @@ def _close(outcome: Outcome) -> int:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
         console.say("a failed trial is not tried again; --fresh starts the sweep anew")
     console.say("")
-    console.out(render_top(outcome.board, TOP))
+    console.out(render_top(outcome.board, TOP, console.page().width))
     console.say("")
     console.say(f"leaderboard: {shown}/leaderboard.html")
     console.say(f"next: arbiter leaderboard {shown}")

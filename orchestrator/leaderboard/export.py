@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shlex
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,12 +28,13 @@ FILE_FORMATS = ("md", "csv", "json", "html")
 SCHEMA_VERSION = 1
 
 
-def render(board: Leaderboard, format: str) -> str:
+def render(board: Leaderboard, format: str, width: int | None = None) -> str:
     """Return a leaderboard as text.
 
     Args:
         board: From `build`.
         format: One of `FORMATS`; "table" is for a terminal.
+        width: Columns of that terminal, for its sentences; None where a line may be of any length.
 
     Raises:
         ValueError: The format is not known.
@@ -41,18 +43,21 @@ def render(board: Leaderboard, format: str) -> str:
         from orchestrator.leaderboard.report import page
 
         return page(board)
-    writers = {"table": _terminal, "md": _markdown, "csv": _csv, "json": _json}
+    if format == "table":
+        return _terminal(board, width)
+    writers = {"md": _markdown, "csv": _csv, "json": _json}
     if format not in writers:
         raise ValueError(f"format: got {format!r}, expected one of {', '.join(FORMATS)}")
     return writers[format](board)
 
 
-def render_top(board: Leaderboard, most: int) -> str:
+def render_top(board: Leaderboard, most: int, width: int | None = None) -> str:
     """Return the best points and the notes, short enough for the end of a sweep.
 
     Args:
         board: From `build`.
         most: Points to show.
+        width: Columns of the terminal, as for `render`.
     """
     section = cells(board).section(ranked=True)
     parts = []
@@ -60,7 +65,7 @@ def render_top(board: Leaderboard, most: int) -> str:
         more = len(section.rows) - most
         text = _aligned(section, ("rank", *board.axes, board.objective.metric, "n_finished"), most)
         parts.append(text + (f"\n… and {more} more" if more > 0 else ""))
-    parts.append("\n".join(one_line(note) for note in board.notes))
+    parts.append(_sentences(board.notes, width))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -101,7 +106,7 @@ def write_leaderboard(directory: Path, board: Leaderboard) -> None:
 # What a person reads
 
 
-def _terminal(board: Leaderboard) -> str:
+def _terminal(board: Leaderboard, width: int | None) -> str:
     parts = [f"{one_line(board.title)}\n{one_line(board.criterion)}"]
     table = cells(board)
     for ranked in (True, False):
@@ -111,11 +116,19 @@ def _terminal(board: Leaderboard) -> str:
         # The command differs by the trial's id only; it would fill the line.
         text = _aligned(section, [c.name for c in section.columns if c.name != "command"])
         parts.append(text if ranked else f"Not ranked\n\n{text}")
-    parts.append("\n".join(one_line(note) for note in board.notes))
+    parts.append(_sentences(board.notes, width))
     if board.entries:
         path = shlex.quote(f"{board.run_directory}/trials/TRIAL/config.yaml")
         parts.append(spelled(f"A row again: arbiter train --base-config {path}"))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sentences(notes: Sequence[str], width: int | None) -> str:
+    """Return notes, a line each; broken between words where the terminal is narrower."""
+    lines = [one_line(note) for note in notes]
+    if width is not None:
+        lines = [textwrap.fill(line, width, break_on_hyphens=False) for line in lines]
+    return "\n".join(lines)
 
 
 def _aligned(section: Table, names: Sequence[str], most: int | None = None) -> str:

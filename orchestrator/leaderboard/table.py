@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ from orchestrator.ledger import TrialRecord
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
+LONGEST_SETTING = 24
+"""Characters of one value in what sets a trial apart."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,21 @@ def short_names(axes: Iterable[str]) -> dict[str, str]:
     }
 
 
+def settings_of(changed: Mapping[str, Any], seed: int) -> str:
+    """Return what sets a trial apart, for a person: `n_layers=4 learning_rate=0.003 seed=1`.
+
+    Args:
+        changed: Axis to value.
+        seed: `training.seed`.
+    """
+    names = short_names(changed)
+    words = [
+        f"{one_line(names[axis])}={one_line(setting(value), LONGEST_SETTING)}"
+        for axis, value in changed.items()
+    ]
+    return " ".join([*words, f"seed={seed}"])
+
+
 def _text(value: int | None) -> str:
     return "" if value is None else str(value)
 
@@ -288,18 +305,20 @@ def _notes(
     ranked = [entry for entry in entries if entry.rank is not None]
     metric, test_metric = objective.metric, objective.test_metric
     said = [verdict.note] if verdict is not None else []
-    if entries and all(entry.n_seeds == 1 for entry in entries):
+    several = len(entries) > 1  # of one point there is no order, and none was chosen
+    if several and all(entry.n_seeds == 1 for entry in entries):
         said.append(ONE_SEED)
-    elif any(entry.n_seeds == 1 for entry in ranked):
+    elif several and any(entry.n_seeds == 1 for entry in ranked):
         said.append(SOME_ONE_SEED)
     yield from dict.fromkeys(said)
-    if ranked and test_metric is not None:
+    if several and ranked and test_metric is not None:
         if ranked[0].test is None:
             yield f"The best point was chosen by {metric}; it did not report {test_metric}."
         else:
             yield (
-                f"The best point was chosen by {metric}; {test_metric} is shown for that point"
-                " only, because choosing by it would make it a second validation metric."
+                f"The best point was chosen by {metric}; its {test_metric} is"
+                f" {figure(ranked[0].test, ranked[0].test_spread, objective)}. That of the others"
+                " is not shown: choosing by it would make it a second validation metric."
             )
     if not ranked:
         yield f"No point is ranked: none has all its seeds finished with a finite {metric}."

@@ -118,7 +118,7 @@ class Ledger(Reader):
                     t.position,
                     t.point_id,
                     t.seed,
-                    _dump(t.changed),
+                    json.dumps(t.changed, allow_nan=False),  # the order of the axes is kept
                     _dump(t.config),
                     t.parameters,
                     t.flops,
