@@ -163,7 +163,8 @@ def _ray_token() -> Iterator[Finding]:
             text = f"{problem.place}: {problem.message}"
             yield Finding("ray token", text, Verdict.WRONG, problem.hint)
         return
-    yield Finding("ray token", f"a cluster is always behind one; {ray_environment.how_to_log_in()}")
+    how = ray_environment.how_to_log_in(str(ray_environment.token_path()))
+    yield Finding("ray token", f"a cluster is always behind one; with --dashboard {how}")
 
 
 def _variables(names: Iterable[str] | None = None) -> Iterator[Finding]:

@@ -175,11 +175,15 @@ def token_path() -> Path:
     return (Path(home).absolute() if home else user_state_path("arbiter")) / "ray_token"
 
 
-def how_to_log_in() -> str:
-    """Return what shows the token; never the token itself, which would stay in a log."""
+def how_to_log_in(place: str | None = None) -> str:
+    """Return what shows the token; never the token itself, which would stay in a log.
+
+    Args:
+        place: The file it lies in; None for the one that Ray's environment names.
+    """
     if os.environ.get(TOKEN):
         return f"the token is the value of {TOKEN}"
-    return f"`cat {shlex.quote(cluster_token_place())}` shows the token"
+    return f"`cat {shlex.quote(place or cluster_token_place())}` shows the token"
 
 
 def check_private(path: Path) -> None:

@@ -214,6 +214,3 @@ def _counts(board: Leaderboard) -> str:
     """How many points and trials there are."""
     points = f"{len(board.entries)} {'point' if len(board.entries) == 1 else 'points'}"
     return f"{points}, {board.n_trials} {'trial' if board.n_trials == 1 else 'trials'}."
-
-
-# One value in one format

@@ -368,6 +368,3 @@ def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
         low, high = f"{min(values):.4g}", f"{max(values):.4g}"
         span = low if low == high else f"{low} to {high}, depending on the point"
         yield f"{name} {span}: what a model that learned nothing would reach."
-
-
-# The formats
