@@ -1,4 +1,4 @@
-"""The one error that a user of the trainer can mend."""
+"""The errors of the trainer that are no fault of its code."""
 
 from __future__ import annotations
 
@@ -14,3 +14,7 @@ class InputError(ValueError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class DivergedError(ArithmeticError):
+    """A loss or another metric that is not finite: the run ends, its neighbours go on."""

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
-from trainer.errors import InputError
+from trainer.errors import DivergedError, InputError
 from trainer.grokking import GrokkingTracker
 from trainer.limits import Limits, peak_gpu_gib
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter
@@ -174,16 +174,14 @@ class _Run:
         if len(wrong):
             self.step = first + int(wrong[0]) + 1
             value = float(advance.losses[int(wrong[0])])
-            self._end(Reason.DIVERGED, f"training loss is {value} at step {self.step}")
-            return
+            raise DivergedError(f"training loss is {value} at step {self.step}")
         if advance.error is not None:
             raise advance.error
         verdict = GO_ON
         if advance.steps and (row := self._row(advance)):
             self.unsaved_rows.append((self.step, row))
             if bad := [name for name, value in row.items() if not math.isfinite(value)]:
-                self._end(Reason.DIVERGED, f"{bad[0]} is {row[bad[0]]} at step {self.step}")
-                return
+                raise DivergedError(f"{bad[0]} is {row[bad[0]]} at step {self.step}")
             verdict = self.reporter.row(self.id, self.step, row)
             if self.board is not None:
                 self.board.row(self.step, row)
@@ -265,6 +263,9 @@ class _Run:
 
     def _fail(self, error: Exception) -> None:
         self.on_error(error)
+        if isinstance(error, DivergedError):
+            self._end(Reason.DIVERGED, str(error))
+            return
         with contextlib.suppress(OSError):  # a full disk: the reason still goes to the reporter
             self.directory.mkdir(parents=True, exist_ok=True)
             with (self.directory / "log.txt").open("a") as log:

@@ -191,9 +191,9 @@ def _train(
 
 
 def _show_traceback(error: Exception) -> None:
-    from trainer.errors import InputError
+    from trainer.errors import DivergedError, InputError
 
-    if not isinstance(error, InputError):
+    if not isinstance(error, InputError | DivergedError):
         console.say("".join(traceback.format_exception(error)).rstrip())
         console.say("the same with --pdb stops at that line")
 
