@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.errors import Problem, nearest
+from orchestrator.errors import Problem, nearest, shown
 from orchestrator.familiar import suggestion
 from orchestrator.settings import SECTIONS, VARIANTS, is_label, setting_keys
 
@@ -106,7 +106,7 @@ def explain(key: str, items: Sequence[Any], names: Iterable[str]) -> str:
         got = items[0]["ctx"]["tag"]
     expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
     close = nearest(got, re.findall(r"'([^']*)'", expected)) if isinstance(got, str) else ""
-    return f"{key}: got {got!r}, expected {expected}{close}"
+    return f"{key}: got {shown(got)}, expected {expected}{close}"
 
 
 _EXPECTED = {

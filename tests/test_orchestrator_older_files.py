@@ -243,7 +243,7 @@ def test_all_that_is_foreign_is_said_at_once_with_our_name_for_it(tmp_path: Path
         12: ("unknown key training.betas - did you mean training.beta1 and training.beta2?", ""),
         13: ("unknown key training.epochs - did you mean training.steps?", ""),
         14: ('training.optimizer: got "Lion", which is not supported', 'hint: optimizer = "adamw"'),
-        15: ("training.steps: got datetime.date(2024, 1, 1), expected a whole number", ""),
+        15: ("training.steps: got 2024-01-01, expected a whole number", ""),
         16: ("training.batch_size: got 0, expected at least 1 or 'full'", ""),
         17: ("training.precision: got true, which may mean bf16 or fp16", "hint: precision = "),
         19: (
