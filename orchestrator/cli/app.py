@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -33,6 +35,7 @@ tools.add_to(app)
 
 def run() -> None:
     """Run the program and exit with one of `orchestrator.errors.Exit`."""
+    console.open_streams()
     try:
         status = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):  # outside of training, which stops by itself
@@ -45,6 +48,8 @@ def run() -> None:
         status = error.exit_code
     except Exception as error:
         status = _usage_or_bug(error)
+    if not console.close_streams() and not status:
+        status = Exit.STORAGE  # data that was asked for is not where it was to go
     sys.exit(int(status or 0))
 
 
@@ -52,15 +57,27 @@ def _usage_or_bug(error: Exception) -> int:
     """Print a wrong command line as such, anything else as a bug in the program."""
     show = getattr(error, "show", None)  # the parser's own usage errors print themselves
     if callable(show):
-        show()
+        with contextlib.suppress(OSError):
+            show()
         return int(getattr(error, "exit_code", Exit.USAGE))
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         place = str(error.filename or "")
         console.fail(StorageError(Problem(f"the disk refused: {error.strerror}", place)))
         return Exit.STORAGE
+    if not _has_folder():
+        console.fail(UsageError(Problem("the current folder is gone", "", "cd to one that exists")))
+        return Exit.USAGE
     if found := shadowed(with_workers=False):  # then it is not our code that failed
         console.fail(UsageError(*found))
         return Exit.USAGE
     traceback.print_exc()
     console.fail(ArbiterError("this is a bug in arbiter: please report the lines above"))
     return Exit.BUG
+
+
+def _has_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
