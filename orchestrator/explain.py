@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.errors import Problem, nearest, shown
 from orchestrator.familiar import suggestion
-from orchestrator.settings import SECTIONS, VARIANTS, is_label, setting_keys
+from orchestrator.settings import SECTIONS, VARIANTS, setting_keys
 
 
 def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -> list[Problem]:
@@ -42,7 +42,7 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         hint = ""
         if same[0]["type"] == "extra_forbidden":
             leaf = key.rpartition(".")[2]
-            elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and not is_label(k)]
+            elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and leaf != "name"]
             where = "here it is" if key.count(".") > 1 else "it is a setting of another section:"
             hint = f"{where} {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
