@@ -20,7 +20,7 @@ from trainer.config import TierConfig
 WORTH_STARTING_S = 20.0
 """Seconds of training that make the start of a cohort (about 0.1 to 3 s) a small matter."""
 
-LONGEST_COHORT = 64
+LONGEST_COHORT = 200
 STEP_OVERHEAD_S = 0.002
 CPU_FLOPS, GPU_FLOPS = 2e10, 1e14
 

@@ -8,6 +8,12 @@ from tests.contracts.engines import EngineContract
 from trainer.engines import ENGINES
 
 
+class TestStacked(EngineContract):
+    @pytest.fixture
+    def engine_name(self) -> str:
+        return "stacked"
+
+
 class TestSolo(EngineContract):
     @pytest.fixture
     def engine_name(self) -> str:

@@ -40,4 +40,4 @@ def test_an_error_of_a_step_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("trainer.engines.solo._step", fails)
     with pytest.raises(RuntimeError, match="no memory"):
-        time_run(help.modular(), budget_s=0.1)
+        time_run(help.modular(model={"kind": "decoder", "dim": 8, "n_heads": 2}), budget_s=0.1)

@@ -35,7 +35,7 @@ def fit(
     cohort: Sequence[Member],
     reporter: Reporter,
     *,
-    engine: str = "solo",
+    engine: str = "stacked",
     interrupted: Callable[[], bool] = lambda: False,
     on_error: Callable[[Exception], None] = lambda error: None,
 ) -> list[FitResult]:

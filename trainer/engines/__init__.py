@@ -17,7 +17,10 @@ import torch
 from trainer.config import RunConfig
 from trainer.tasks import Task
 
-ENGINES = {"solo": "trainer.engines.solo.SoloEngine"}
+ENGINES = {
+    "solo": "trainer.engines.solo.SoloEngine",
+    "stacked": "trainer.engines.stacked.StackedEngine",
+}
 
 
 @dataclass(frozen=True)

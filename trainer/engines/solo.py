@@ -19,8 +19,10 @@ from trainer.seeds import Stream, torch_seed
 from trainer.tasks import Task
 
 
-@dataclass
-class _Unit:
+@dataclass(eq=False)
+class Unit:
+    """What an engine holds of one member."""
+
     config: RunConfig
     task: Task
     model: nn.Module
@@ -34,12 +36,12 @@ class SoloEngine:
     """Implements `trainer.engines.Engine`."""
 
     def __init__(self) -> None:
-        self.units: dict[str, _Unit] = {}
+        self.units: dict[str, Unit] = {}
 
     def add(self, key: str, config: RunConfig, task: Task) -> None:
         """Build the member's model and optimizer at step 0, from its seed."""
         model = build_model(config, task.vocab_size).to(config.tier.device)
-        self.units[key] = _Unit(
+        self.units[key] = Unit(
             config,
             task,
             model,
@@ -118,7 +120,7 @@ class SoloEngine:
             unit.scaler.load_state_dict(state.extra["scaler"])
 
 
-def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Do one optimizer step over the effective batch; return its loss and gradient norm."""
     training, tier = unit.config.training, unit.config.tier
     inputs, targets = unit.task.batch(step)
@@ -146,7 +148,7 @@ def _step(unit: _Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return total, _update(unit, learning_rate(training, step))
 
 
-def _update(unit: _Unit, rate: float) -> torch.Tensor:
+def _update(unit: Unit, rate: float) -> torch.Tensor:
     """Clip the gradients and apply them; return their norm before."""
     training, scaler = unit.config.training, unit.scaler
     unit.optimizer.rate = rate

@@ -43,7 +43,11 @@ class Task(Protocol):
         """Return inputs (batch, time) and targets (batch, …) of optimizer step `step`, from 0."""
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss in nats, shape (), of logits (batch, time, vocab) in fp32."""
+        """Return the mean loss in nats of logits (…, batch, time, vocab) in fp32.
+
+        Shape () for one model's batch. A task whose models are stacked also takes targets with a
+        member axis in front, and returns (member,).
+        """
 
     def evaluate(self, model: Model, split: str, device: str) -> dict[str, float]:
         """Return the metrics of `split` ("train", "val", "test"); {} where it is empty."""

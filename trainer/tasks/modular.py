@@ -113,10 +113,14 @@ class ModularTask:
         return inputs[rows], targets[rows]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy at the last position, in nats."""
+        """Return the mean cross-entropy at the last position, in nats: () or (member,)."""
         import torch.nn.functional as F
 
-        return F.cross_entropy(logits[..., -1, :].float(), targets)
+        answers = logits[..., -1, :].float()
+        if targets.ndim == 1:
+            return F.cross_entropy(answers, targets)
+        each = F.cross_entropy(answers.flatten(0, 1), targets.flatten(), reduction="none")
+        return each.view_as(targets).mean(-1)
 
     def evaluate(self, model: torch.nn.Module, split: str, device: str) -> dict[str, float]:
         """Return loss (nats) and accuracy over the whole split."""
