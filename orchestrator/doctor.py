@@ -18,7 +18,7 @@ import psutil
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.executors import ray_environment
 from orchestrator.hardware import Hardware
-from orchestrator.layout import check_writable, runs_root
+from orchestrator.layout import HOME_HINT, RUNS_HINT, check_writable, runs_root
 from orchestrator.preflight import libraries, shadowed
 from orchestrator.provenance import masked
 
@@ -129,9 +129,9 @@ def _disks() -> Iterator[Finding]:
         yield Finding("shared memory", text, Verdict.OK if enough else Verdict.NOTE, hint)
 
 
-def _disk(subject: str, folder: Path) -> Finding:
+def _disk(subject: str, folder: Path, hint: str = RUNS_HINT) -> Finding:
     try:
-        check_writable(folder)
+        check_writable(folder, subject, hint)
     except UsageError as error:
         problem = error.problems[0]
         return Finding(subject, f"{folder}: {problem.message}", Verdict.WRONG, problem.hint)
@@ -141,6 +141,13 @@ def _disk(subject: str, folder: Path) -> Finding:
     free = shutil.disk_usage(there).free / GIB
     text = f"{free:.1f} GiB free for {folder}"
     return Finding(subject, text, Verdict.OK if free >= LITTLE_DISK_GIB else Verdict.NOTE)
+
+
+def _wrong_home() -> Finding | None:
+    """Say why the folder of the cache cannot be used."""
+    home = os.environ.get("ARBITER_HOME")
+    finding = _disk("ARBITER_HOME", Path(home).absolute(), HOME_HINT) if home else None
+    return finding if finding is not None and finding.verdict is Verdict.WRONG else None
 
 
 def _port(port: int) -> Finding:
@@ -173,7 +180,9 @@ def _variables(names: Iterable[str] | None = None) -> Iterator[Finding]:
             continue
         value = masked(f"{name}={os.environ[name]}").partition("=")[2]
         if name in VARIABLES:
-            yield Finding(name, f"{value!r}: {VARIABLES[name]}")
+            text = f"{value!r}: {VARIABLES[name]}"
+            wrong = _wrong_home() if name == "ARBITER_HOME" else None
+            yield wrong or Finding(name, text)
         else:
             text = f"not a variable of arbiter's{nearest(name, VARIABLES)}"
             yield Finding(name, text, Verdict.NOTE, f"unset {name}")

@@ -6,10 +6,14 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, time
 from enum import IntEnum
+from typing import Any
 
 COMMAND_LINE = "command line"
 """The place of what was typed."""
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that are shown; where it stands is said as well."""
 
 
 class Exit(IntEnum):
@@ -108,6 +112,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     plain = {one.lower(): one for one in known}
     close = difflib.get_close_matches(name.lower(), list(plain), n=1, cutoff=0.6)
     return f" - did you mean {plain[close[0]]}?" if close else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value that a person gave as they may have written it, in one line, cut if long."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(shown, value[:LONGEST_SHOWN]))}]"
+    elif isinstance(value, dict):
+        text = f"{{{', '.join(f'{key} = {shown(item)}' for key, item in value.items())}}}"
+    elif value is None:
+        text = "none"
+    elif isinstance(value, date | time):
+        text = value.isoformat()
+    else:
+        text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
 def check_choice(option: str, given: str, known: Sequence[str]) -> None:

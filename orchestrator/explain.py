@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.errors import Problem, nearest
+from orchestrator.errors import Problem, nearest, shown
 from orchestrator.familiar import suggestion
-from orchestrator.settings import SECTIONS, VARIANTS, is_label, setting_keys
+from orchestrator.settings import SECTIONS, VARIANTS, setting_keys
 
 
 def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -> list[Problem]:
@@ -42,7 +42,7 @@ def problems_of(items: Sequence[Any], settings: Mapping[str, tuple[Any, str]]) -
         hint = ""
         if same[0]["type"] == "extra_forbidden":
             leaf = key.rpartition(".")[2]
-            elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and not is_label(k)]
+            elsewhere = [k for k in setting_keys() if k.endswith(f".{leaf}") and leaf != "name"]
             where = "here it is" if key.count(".") > 1 else "it is a setting of another section:"
             hint = f"{where} {elsewhere[0]}" if elsewhere else ""
             if key in elsewhere:
@@ -106,7 +106,7 @@ def explain(key: str, items: Sequence[Any], names: Iterable[str]) -> str:
         got = items[0]["ctx"]["tag"]
     expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
     close = nearest(got, re.findall(r"'([^']*)'", expected)) if isinstance(got, str) else ""
-    return f"{key}: got {got!r}, expected {expected}{close}"
+    return f"{key}: got {shown(got)}, expected {expected}{close}"
 
 
 _EXPECTED = {

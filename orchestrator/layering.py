@@ -76,7 +76,7 @@ def check_filled(reading: Reading, given: Collection[str] = ()) -> None:
     Raises:
         UsageError: They are named, with their places.
     """
-    layers = _layers(reading)
+    layers = layers_of(reading)
     known = {*given, *reading.typed, *_filling(reading)}
     known |= {key for layer in layers for key in layer.settings}
     if reading.template is not None and reading.scale in reading.template.scales:
@@ -101,14 +101,15 @@ def _filled(reading: Reading, composition: Composition) -> Layer:
     return Layer(
         {
             key: (axes[key].first(key), axes[key].source)
-            for layer in _layers(reading)
+            for layer in layers_of(reading)
             for key in layer.blanks
             if key in axes and key not in composition.settings
         }
     )
 
 
-def _layers(reading: Reading) -> list[Layer]:
+def layers_of(reading: Reading) -> list[Layer]:
+    """Return what the base config and the template say."""
     return [reading.base, *([reading.template.layer] if reading.template else [])]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from orchestrator.errors import LockedError, Problem, StorageError, UsageError, nearest
+from orchestrator.errors import LockedError, Problem, StorageError, UsageError, gathering, nearest
 
 
 def runs_root() -> Path:
@@ -258,17 +258,39 @@ def name_of(run: RunDirectory, root: Path) -> str:
     return run.path.name if run.path.parent == root else str(run.path)
 
 
-def check_writable(root: Path) -> None:
-    """Refuse a runs root that cannot be written to, without leaving anything there.
+RUNS_FOLDER = "runs folder"
+RUNS_HINT = "set ARBITER_RUNS to a folder you may write to, or unset it to use ./runs"
+HOME_HINT = "set ARBITER_HOME to a folder you may write to, or unset it to use your cache folder"
+
+
+def check_folders() -> None:
+    """Refuse folders that a sweep could not write to: of the runs, and the one a person named
+    for the cache.
+
+    Raises:
+        UsageError: Each that is not a folder, or not writable.
+    """
+    with gathering() as gather:
+        with gather.step():
+            check_writable(runs_root())
+        with gather.step():
+            if home := os.environ.get("ARBITER_HOME"):
+                check_writable(Path(home).absolute(), "ARBITER_HOME", HOME_HINT)
+
+
+def check_writable(root: Path, what: str = RUNS_FOLDER, hint: str = RUNS_HINT) -> None:
+    """Refuse a folder that cannot be written to, without leaving anything there.
 
     Raises:
         UsageError: It is not a folder, or not writable.
     """
     folder, reason = root, None
     try:
-        while not folder.exists() and folder != folder.parent:
+        while not folder.exists() and not folder.is_symlink() and folder != folder.parent:
             folder = folder.parent
-        if not folder.is_dir():
+        if folder.is_symlink() and not folder.exists():
+            reason = f"{folder} is a link to what is not there"
+        elif not folder.is_dir():
             reason = f"{folder} is not a folder"
         elif folder.is_relative_to("/proc") or folder.is_relative_to("/sys"):
             reason = f"{folder} belongs to the kernel"
@@ -279,13 +301,7 @@ def check_writable(root: Path) -> None:
     except OSError as error:
         reason = error.strerror
     if reason:
-        raise UsageError(
-            Problem(
-                f"cannot write: {reason}",
-                f"runs folder {root}",
-                "set ARBITER_RUNS to a folder you may write to, or unset it to use ./runs",
-            )
-        )
+        raise UsageError(Problem(f"cannot write: {reason}", f"{what} {root}", hint))
 
 
 def free_bytes(root: Path) -> int:

@@ -90,7 +90,7 @@ def read_override(argument: str, into: Overrides) -> None:
     try:
         override = OverridesParser.create().parse_override(argument)
         value = override.value()
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:  # Python's limits of a number
         if "=" not in argument:
             raise refuse(f"got {argument!r}, expected key=value", "training.steps=100") from error
         reason = str(error).splitlines()[0]

@@ -134,7 +134,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     trials, duplicates = draw_trials(draw, chosen, most, facts)
     composition.notes.extend(draw.notes())
     if duplicates:
-        composition.notes.append(f"{duplicates} duplicate trials were left out")
+        composition.notes.append(_left_out(duplicates))
     if most is not None and len(trials) >= most:
         composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
     first = composition.settings | draw.settings(trials[0].changed)
@@ -149,6 +149,12 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
+
+
+def _left_out(duplicates: int) -> str:
+    """Say how many trials were the same as an earlier one."""
+    were = "trials were" if duplicates > 1 else "trial was"
+    return f"{duplicates:,} duplicate {were} left out"
 
 
 def _cut(space: Space, planned: int, seeds: int, duplicates: int) -> list[str]:
@@ -252,7 +258,7 @@ def plan_of_configs(
         duplicates=duplicates,
         data_hashes=tuple(sorted({data for data, _ in facts.values()})),
         sources=dict(sources),
-        notes=[f"{duplicates} duplicate trials were left out"] if duplicates else [],
+        notes=[_left_out(duplicates)] if duplicates else [],
     )
 
 

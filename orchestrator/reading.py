@@ -9,7 +9,7 @@ from orchestrator.compose import Layer, check_fields
 from orchestrator.errors import COMMAND_LINE, Gather, Problem, UsageError, gathering
 from orchestrator.groups import GROUPS, check_options, options_of
 from orchestrator.hardware import Hardware
-from orchestrator.layering import check_filled, files_of, put_together
+from orchestrator.layering import check_filled, files_of, layers_of, put_together
 from orchestrator.overrides import SWEEPS, Pattern, read_override
 from orchestrator.request import Reading, Request
 from orchestrator.settings import words_of
@@ -69,7 +69,14 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
     for argument in reading.request.overrides:
         with gather.step():
             read_override(argument, reading.overrides)
-    given = {key: (value, COMMAND_LINE) for key, value in reading.overrides.settings.items()}
+    meant_by = _placeholders(reading)
+    given: dict[str, tuple[Any, str]] = {}
+    for word, value in reading.overrides.settings.items():
+        with gather.step():
+            key = meant_by.get(word, word)
+            if key in given:
+                raise _twice(key)
+            given[key] = value, COMMAND_LINE
     read = respell(given)
     gather.problems += read.problems
     reading.deferred, reading.notes = read.deferred, read.notes
@@ -78,6 +85,7 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
             reading.typed[_once(key, reading)] = typed
     for key, values in reading.overrides.axes.items():
         with gather.step():
+            key = meant_by.get(key, key)
             name, meant, notes = respell_axis(key, values, COMMAND_LINE)
             reading.notes += notes
             full = _once(name, reading)
@@ -91,6 +99,14 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
         if seeds is not None and SEED in reading.typed:
             message = f"got --seeds {seeds} and {SEED}={reading.typed[SEED][0]}"
             raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
+
+
+def _placeholders(reading: Reading) -> dict[str, str]:
+    """Return the placeholders of the files, each with the setting it stands for.
+
+    `DIM=64` fills `{{DIM}}`, as `dim=64` does.
+    """
+    return {name: key for layer in layers_of(reading) for key, (name, _) in layer.blanks.items()}
 
 
 def _options(
@@ -121,8 +137,12 @@ def _options(
 def _once(key: str, reading: Reading) -> str:
     full = full_key(key, COMMAND_LINE)
     if full in reading.typed or full in [axis.key for axis in reading.listed]:
-        raise UsageError(Problem(f"{full} is given twice", COMMAND_LINE, "give each setting once"))
+        raise _twice(full)
     return full
+
+
+def _twice(key: str) -> UsageError:
+    return UsageError(Problem(f"{key} is given twice", COMMAND_LINE, "give each setting once"))
 
 
 def _matching(key: str, pattern: Pattern) -> list[Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer
+from orchestrator.errors import COMMAND_LINE
 from orchestrator.overrides import Overrides
 from orchestrator.space import Space, space_of
-from orchestrator.space_table import SEED
+from orchestrator.space_table import SEED, parse_seeds
 from orchestrator.template import SearchSection, Template
 
 
@@ -66,12 +67,12 @@ class Reading:
     @property
     def method(self) -> str:
         """The search method that is used."""
-        return self.request.search or self.search.method
+        return self.search.method if self.request.search is None else self.request.search
 
     @property
     def method_place(self) -> str:
         """Where the search method was given."""
-        if self.request.search or self.template is None:
+        if self.request.search is not None or self.template is None:
             return "--search"
         return self.template.file.place("search.method")
 
@@ -90,9 +91,12 @@ class Reading:
 
         Args:
             scaled: The scale's, in place of the template's.
+
+        Raises:
+            UsageError: More were asked for than a point may have.
         """
         if self.request.seeds is not None:
-            return tuple(range(self.request.seeds))
+            return parse_seeds(self.request.seeds, COMMAND_LINE)
         if SEED in self.typed:
             return None
         return scaled or (self.template.seeds if self.template else None)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.errors import Problem, StorageError
+from orchestrator.errors import StorageError
 from orchestrator.events import write_events
 from orchestrator.layout import RunDirectory, all_runs, find_run, name_of, write_whole
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.referee import snapshot
 from orchestrator.trial import Trial
 from trainer.config import RunConfig
+from trainer.identity import hashed_settings
 
 AUTO = "auto"
 """Instead of a run: all runs of the runs folder."""
@@ -124,12 +125,8 @@ def _finished(run: RunDirectory, root: Path, wanted: Mapping[str, Trial]) -> Ite
     with contextlib.closing(Ledger.read(run.ledger)) as ledger:
         origins = ledger.origins()
         for trial_id in sorted(ledger.finished() & wanted.keys()):
-            try:
-                record = ledger.trial(trial_id)
-                ledger.rows(trial_id)
-            except (ValueError, TypeError) as error:  # what is in SQLite's pages is damaged
-                message = f"not a ledger, or damaged: trial {trial_id}: {error}"
-                raise StorageError(Problem(message, str(run.ledger))) from error
+            record = ledger.trial(trial_id)
+            ledger.rows(trial_id)  # damage is found before anything is taken over
             origin = origins.get(trial_id)
             if origin is not None:  # the words on where it is from are said anew
                 kept = record.detail.removesuffix(f"reused from {origin}").removesuffix("; ")
@@ -143,6 +140,8 @@ def _difference(config: RunConfig, earlier: Earlier, root: Path) -> str | None:
         before = RunConfig.model_validate(earlier.record.config)
     except ValidationError:
         return "another version of arbiter wrote it"
+    if hashed_settings(before) != hashed_settings(config):
+        return "its config in the ledger is not the one of its id"
     for key in ARITHMETIC:
         there, here = getattr(before.tier, key), getattr(config.tier, key)
         if there != here:

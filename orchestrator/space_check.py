@@ -7,6 +7,8 @@ from orchestrator.space import Space
 
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
+MOST_TRIALS = 100_000
+"""Trials a plan may have whatever anybody says: they are held in memory, and are in one report."""
 
 
 def check_space(space: Space, seeds: int, most: int | None, method: str, place: str) -> None:
@@ -23,6 +25,9 @@ def check_space(space: Space, seeds: int, most: int | None, method: str, place: 
         UsageError: What is wrong, and what to type.
     """
     _check_continuous(space, most, method)
+    if most is not None and most > MOST_TRIALS:
+        message = f"got max_trials {most:,}, expected at most {MOST_TRIALS:,}"
+        raise UsageError(Problem(message, place, "--max-trials 10000"))
     if not space.finite or most is not None:
         return
     count = space.size * seeds

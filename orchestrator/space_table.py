@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.axis import Axis
 from orchestrator.constraint import Constraint, parse_constraint
-from orchestrator.errors import Problem, UsageError, gathering, nearest
+from orchestrator.errors import Problem, UsageError, gathering, nearest, shown
 from orchestrator.familiar import suggestion
 from orchestrator.groups import GROUPS, check_option
 from orchestrator.interval import Interval
@@ -26,6 +26,9 @@ WORDS = (*RANGES, *LISTS, "step", "points", "log", "when")
 SEED = "training.seed"
 FORMS = "[1, 2], { uniform = [0.0, 1.0] }, { log_uniform = [1e-5, 1e-3] }, { integer = [2, 12] }"
 MOST_POINTS = 10_000
+MOST_SEEDS = 10_000
+SEED_LIMIT = 2**31
+"""Seeds are below it, as `training.seed` is."""
 LARGEST, LARGEST_INTEGER = 1e300, 10**15
 """Of an end of a range: the difference of two must be a number, whole numbers be counted."""
 
@@ -100,7 +103,7 @@ def axis_entries(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _zips(value: Any, place: Callable[[str], str], read: SpaceTable) -> None:
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        message = f"zip: got {value!r}, expected tables of lists"
+        message = f"zip: got {shown(value)}, expected tables of lists"
         raise UsageError(Problem(message, place("zip"), "[[space.zip]]"))
     for number, table in enumerate(value):
         entries = flatten(table)
@@ -146,7 +149,7 @@ def make_axis(key: str, values: Any, place: str) -> Axis:
         hint = f"one value for all trials belongs in [{section}]: {leaf} = …"
         if full in GROUPS:
             hint = f"one option for all trials: {full}=NAME on the command line"
-        message = f"axis {key}: got {values!r}, expected a list of values"
+        message = f"axis {key}: got {shown(values)}, expected a list of values"
         raise UsageError(Problem(message, place, hint))
     if not values:
         raise UsageError(
@@ -192,7 +195,9 @@ def _from_table(full: str, key: str, table: dict[str, Any], place: str) -> Axis:
 
 def _conditions(when: Any, refuse: Callable[..., UsageError]) -> Mapping[str, Any]:
     if not isinstance(when, dict):
-        raise refuse(f"when: got {when!r}, expected a table", 'when = { "model.kind" = "decoder" }')
+        raise refuse(
+            f"when: got {shown(when)}, expected a table", 'when = { "model.kind" = "decoder" }'
+        )
     conditions = flatten({"": when}) if when else {}
     for name, value in conditions.items():
         if value in ([], {}):
@@ -208,7 +213,7 @@ def _interval(form: str, table: dict[str, Any], refuse: Callable[..., UsageError
     if not (
         isinstance(ends, list) and len(ends) == 2 and all(_is_number(e, integer) for e in ends)
     ):
-        raise refuse(f"got {form} = {ends!r}, expected two {what}")
+        raise refuse(f"got {form} = {shown(ends)}, expected two {what}")
     low, high = ends if integer else map(float, ends)
     if low >= high:
         raise refuse(f"got {form} = {ends!r}, expected the smaller end first")
@@ -224,12 +229,12 @@ def _interval(form: str, table: dict[str, Any], refuse: Callable[..., UsageError
         if log:
             raise refuse("step has no meaning where ratios count", "points = 5")
         if not _is_number(step, integer) or not 0 < step <= high - low:
-            raise refuse(f"got step = {step!r}, expected more than 0, at most {high - low}")
+            raise refuse(f"got step = {shown(step)}, expected more than 0, at most {high - low}")
         if (high - low) / step > LARGEST_INTEGER:
             raise refuse(f"got step = {step!r}, expected at most 1e15 of them", "points = 5")
         step = step if integer else float(step)
     if points is not None and not (type(points) is int and 2 <= points <= MOST_POINTS):
-        raise refuse(f"got points = {points!r}, expected 2 to {MOST_POINTS:,}", "points = 5")
+        raise refuse(f"got points = {shown(points)}, expected 2 to {MOST_POINTS:,}", "points = 5")
     return Interval(low, high, log, integer, step, points)
 
 
@@ -275,12 +280,18 @@ def parse_seeds(value: Any, place: str) -> tuple[int, ...]:
     """Return the seeds of `3` (0, 1, 2) or of a list.
 
     Raises:
-        UsageError: Not a positive count or a list of different seeds.
+        UsageError: Not a count from 1 to `MOST_SEEDS`, or a list of different seeds.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return tuple(range(value))
+    hint = "seeds = 3, or seeds = [0, 1, 2]"
     if isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value):
-        return tuple(dict.fromkeys(value))
-    raise UsageError(
-        Problem(f"seeds: got {value!r}, expected a count of at least 1 or a list of seeds", place)
+        wrong = [seed for n, seed in enumerate(value) if seed >= SEED_LIMIT or seed in value[:n]]
+        if not wrong:
+            return tuple(value)
+        why = "a seed below 2,147,483,648" if wrong[0] >= SEED_LIMIT else "each seed once"
+        raise UsageError(Problem(f"seeds: got {wrong[0]}, expected {why}", place, hint))
+    if type(value) is int and 1 <= value <= MOST_SEEDS:
+        return tuple(range(value))
+    message = (
+        f"seeds: got {shown(value)}, expected a count from 1 to {MOST_SEEDS:,} or a list of seeds"
     )
+    raise UsageError(Problem(message, place, hint))

@@ -181,7 +181,7 @@ def respell(given: Settings) -> Respelled:
     for key, (value, place) in given.items():
         found = foreign(key)
         if found is not None:
-            if _asks_nothing(key, value, given, found):
+            if asks_nothing(key, value, given, found):
                 read.notes.append(f"{place}: {key} = {_shown(value)} changes nothing here")
             else:
                 read.problems.append(refusal(key, f"got {_shown(value)}", place, found))
@@ -290,7 +290,8 @@ def attention(deferred: tuple[str, Any, str], device: str) -> str:
     return "flash" if device == "cuda" else "auto"
 
 
-def _asks_nothing(key: str, value: Any, given: Settings, found: Foreign) -> bool:
+def asks_nothing(key: str, value: Any, given: Settings, found: Foreign) -> bool:
+    """Return whether a setting of other programs asks for what is done anyway."""
     section, _, leaf = key.partition(".")
     if value is None or value == [] or value == {}:
         return True

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.axis import Axis
 from orchestrator.compose import Layer, named
 from orchestrator.constraint import Constraint
-from orchestrator.errors import Gather, Problem, UsageError, nearest
+from orchestrator.errors import Gather, Problem, UsageError, nearest, shown
 from orchestrator.explain import explain
 from orchestrator.familiar import suggestion, table_hint
 from orchestrator.objective import Objective
@@ -22,6 +22,7 @@ from orchestrator.settings import SECTIONS, setting_keys
 from orchestrator.space_table import SpaceTable, axis_entries, make_axis, parse_seeds, read_space
 from orchestrator.spellings import (
     OLDER_SECTIONS,
+    asks_nothing,
     canonical,
     foreign,
     refusal,
@@ -199,7 +200,7 @@ def unknown_tables(
             continue
         if key in TEXTS:
             if not isinstance(value, str):
-                message = f"{key}: got {value!r}, expected text"
+                message = f"{key}: got {shown(value)}, expected text"
                 problems.append(Problem(message, file.place(key), f'{key} = "…"'))
         elif key in (*known, *OLDER_SECTIONS):
             problems.append(_no_table(file, key, value))
@@ -224,7 +225,11 @@ def _unknown_key(file: ConfigFile, key: str, value: Any, known: Sequence[str]) -
     """Return what is wrong with a key that stands in no table."""
     place = file.place(key)
     if (found := foreign(key)) is not None:
-        return refusal(key, f"got {value!r}", place, found)
+        if asks_nothing(key, value, {}, found):
+            return Problem(
+                f"{key} stands in no table, and changes nothing here", place, "leave it out"
+            )
+        return refusal(key, f"got {shown(value)}", place, found)
     meant = canonical(key)
     homes = [name for name in setting_keys() if meant in (name, name.rpartition(".")[2])]
     if homes:
@@ -236,7 +241,7 @@ def _unknown_key(file: ConfigFile, key: str, value: Any, known: Sequence[str]) -
 
 
 def _no_table(file: ConfigFile, key: str, value: Any) -> Problem:
-    return Problem(f"{key}: got {value!r}, expected a table", file.place(key), f"[{key}]")
+    return Problem(f"{key}: got {shown(value)}, expected a table", file.place(key), f"[{key}]")
 
 
 def _table(file: ConfigFile, key: str) -> dict[str, Any]:

@@ -138,6 +138,8 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
         raise UsageError(Problem(message, f"{path}:{line}:{column}")) from error
     except RecursionError as error:
         raise UsageError(Problem("not valid TOML: nested too deeply", str(path))) from error
+    except ValueError as error:  # a whole number of thousands of digits
+        raise UsageError(Problem(f"not valid TOML: {error}", str(path))) from error
 
 
 def _pointed(line: str, column: int) -> str:
@@ -160,7 +162,7 @@ def _parse_yaml(path: Path, text: str) -> dict[str, Any]:
             place = f"{path}:{mark.line + 1}:{mark.column + 1}"
             message += f"\n{_pointed(shown, mark.column + 1)}"
         raise UsageError(Problem(message, place)) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(Problem(f"not valid YAML: {error}", str(path))) from error
     if tables is None:
         return {}
@@ -186,7 +188,7 @@ def _yaml_loader() -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen: set[str] = set()
             for key, _ in node.value:
-                if key.value in seen:
+                if str(key.value) in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"{key.value} is given twice", key.start_mark
                     )

@@ -117,15 +117,12 @@ def _known(directory: RunDirectory, root: Path) -> Iterator[Known]:
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(directory.provenance.read_text())
         provenance = found if isinstance(found, dict) else {}
-    code = int(provenance.get("code_version", -1))
-    data_hashes = provenance.get("data_sha256", []) if code >= 0 else []
+    code, data_hashes = provenance.get("code_version"), provenance.get("data_sha256")
+    if type(code) is not int or not isinstance(data_hashes, list):
+        code, data_hashes = -1, []
     name = name_of(directory, root)
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        try:
-            records = ledger.trials()
-        except (ValueError, TypeError) as error:
-            message = f"not a ledger, or damaged: {error}"
-            raise StorageError(Problem(message, str(directory.ledger))) from error
+        records = ledger.trials()
     for record in records:
         try:
             settings = hashed_settings(RunConfig.model_validate(record.config))

@@ -222,3 +222,55 @@ def test_a_ray_that_anybody_may_use(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     said = refused(shop, "sweep", "--strategy", "grid", "--gpus", "0")
     assert said.startswith("error: environment: RAY_AUTH_MODE: got 'disabled', expected 'token'")
     assert said.endswith("  hint: unset RAY_AUTH_MODE\n")
+
+
+def in_a_shell(shop: Shop, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with its streams as a shell redirects them."""
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {redirection}', "bash", sys.executable, "-c", ARBITER, *arguments],
+        cwd=shop.root,
+        env=os.environ | {"ARBITER_RUNS": str(shop.root / "runs"), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("<&- >&-", Exit.OK, "next: "),
+        ("<&- >&- 2>&-", Exit.OK, ""),
+        (">/dev/full", Exit.STORAGE, "error: the disk refused: No space left on device\n"),
+        (">/dev/full 2>/dev/full", Exit.STORAGE, ""),
+        ("| cat", Exit.OK, "next: "),
+    ],
+)
+def test_streams_that_are_closed_full_or_narrow(
+    shop: Shop, redirection: str, code: int, said: str
+) -> None:
+    template = shop.file("ascii.toml", '[model]\nname = "\\u00fc"\n')
+    done = in_a_shell(
+        shop, redirection, "plan", "--strategy", template, "--gpus", "0", "--show-config"
+    )
+    piped = redirection == "| cat"
+    assert (0 if piped else done.returncode) == code
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert said in done.stderr
+    assert ("\\xfc" in done.stdout) is piped
+
+
+def test_a_current_folder_that_is_gone(shop: Shop) -> None:
+    gone = shop.root / "gone"
+    gone.mkdir()
+    script = 'cd gone && rmdir ../gone && "$@"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", sys.executable, "-c", ARBITER, "status"],
+        cwd=shop.root,
+        env=os.environ | {"ARBITER_RUNS": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == Exit.USAGE
+    assert done.stderr == "error: the current folder is gone\n  hint: cd to one that exists\n"

@@ -127,7 +127,7 @@ def test_without_strict_both_are_notes(arbiter: Arbiter, monkeypatch: pytest.Mon
     monkeypatch.setattr("orchestrator.preview.free_bytes", lambda root: 1000)
     said = arbiter(*SWEEP, "training.weight_decay=1,1.0")
     assert said.code == Exit.OK
-    assert "note: 1 duplicate trials were left out" in said.err
+    assert "note: 1 duplicate trial was left out" in said.err
     assert "checkpoints will take up to " in said.err
 
 

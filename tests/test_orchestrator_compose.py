@@ -155,7 +155,7 @@ def test_all_that_is_wrong_is_said_at_once_with_its_place_and_the_nearest_name()
             "a.toml:training__schedule: training.schedule: got 'cosin',"
             " expected 'cosine', 'linear' or 'constant' - did you mean cosine?",
             "a.toml:checkpoint__enable: checkpoint.enable: got 1, expected true or false",
-            "a.toml:training__seed: training.seed: got True, expected a whole number",
+            "a.toml:training__seed: training.seed: got true, expected a whole number",
             "a.toml:training__seq_len: training.seq_len: got 4.5, expected a whole number",
             "a.toml:data__dataset_path: data.dataset_path: got '', expected text that is not empty",
             "a.toml:logging__interval: unknown key logging.interval - did you mean log_interval?\n"

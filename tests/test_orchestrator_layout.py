@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import Exit, LockedError, UsageError
 from orchestrator.layout import (
     RunDirectory,
+    check_folders,
     check_writable,
     find_run,
     find_same_sweep,
@@ -212,18 +213,38 @@ def test_a_folder_that_can_be_written_to_is_left_as_it_is(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("below", "reason"),
-    [("file", "is not a folder"), ("file/deeper", "is not a folder"), ("x" * 300, "too long")],
+    [
+        ("file", "is not a folder"),
+        ("file/deeper", "is not a folder"),
+        ("x" * 300, "too long"),
+        ("link", "is a link to what is not there"),
+        ("link/deeper", "is a link to what is not there"),
+    ],
 )
 def test_a_folder_that_cannot_be_written_to_is_refused(
     tmp_path: Path, below: str, reason: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UsageError) as caught:
         check_writable(tmp_path / below)
     assert reason in str(caught.value)
     assert str(caught.value).startswith(f"runs folder {tmp_path / below}: cannot write: ")
     assert "hint: set ARBITER_RUNS" in str(caught.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_the_folder_of_the_cache_is_looked_at_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("ARBITER_RUNS", str(tmp_path / "file" / "runs"))
+    monkeypatch.setenv("ARBITER_HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError) as caught:
+        check_folders()
+    runs, home = map(str, caught.value.problems)
+    assert runs.startswith("runs folder ") and "hint: set ARBITER_RUNS" in runs
+    assert home.startswith("ARBITER_HOME ") and "hint: set ARBITER_HOME" in home
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", "/proc", "/sys/runs"])

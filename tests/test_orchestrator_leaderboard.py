@@ -9,7 +9,6 @@ import io
 import json
 import math
 import re
-import statistics
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +22,7 @@ from markdown_it import MarkdownIt
 
 from orchestrator.errors import StorageError
 from orchestrator.leaderboard import FORMATS, Leaderboard, build, rank, render, write_leaderboard
-from orchestrator.leaderboard.chance import Sample, chance_of_gap
+from orchestrator.leaderboard.chance import chance_of_gap
 from orchestrator.ledger import State, TrialRecord
 from orchestrator.objective import Objective
 from trainer.reporting import Reason
@@ -217,7 +216,7 @@ def test_notes_say_what_a_reader_must_know() -> None:
     assert "no measure of chance" not in notes
     assert "baseline/unigram_loss 3.012: what a model that learned nothing would reach" in notes
     assert "2 of 4 points are not ranked" in notes
-    assert "Ranks 1 and 2 are 0.3750 apart; chance alone makes a gap as large in about 10" in notes
+    assert "Ranks 1 and 2 are 0.3750 apart; chance alone makes two points that are" in notes
     broken = board_of(trial("p", 0, 1.0, final={"baseline/x_loss": math.nan}))
     assert "baseline/" not in " ".join(broken.notes)
     near = [trial(p, s, v) for p in "ab" for s, v in enumerate((1.0, 2.0 + (p == "b") / 8))]
@@ -235,9 +234,38 @@ def test_the_chance_of_a_gap_is_that_of_welch(a: int, b: int) -> None:
     random = Random(a * b)
     first = [random.gauss(0, 1) for _ in range(a)]
     second = [random.gauss(1, 3) for _ in range(b)]
-    samples = [Sample(statistics.mean(v), statistics.stdev(v), len(v)) for v in (first, second)]
     expected = stats.ttest_ind(first, second, equal_var=False).pvalue
-    assert chance_of_gap(*samples) == pytest.approx(expected, abs=1e-9)
+    assert chance_of_gap(first, second).share == pytest.approx(expected, abs=1e-9)
+    large = [v * 1e300 for v in first], [v * 1e300 for v in second]
+    assert chance_of_gap(*large).share == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("median", [False, True])
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_points_that_are_alike_are_seldom_told_apart(median: bool, seeds: int) -> None:
+    """What is called chance below 1 in 20 happens by chance no more often, one draw in 500 apart."""
+    random = Random(seeds)
+    found = 0
+    for _ in range(500):
+        a, b = ([random.gauss(0, 1) for _ in range(seeds)] for _ in "ab")
+        found += chance_of_gap(a, b, median=median).share < 0.05
+    assert found <= 500 * 0.07
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "share"),
+    [([3.0] * 2, [4.0] * 2, 1 / 3), ([3.0] * 4, [4.0] * 4, 1 / 35), ([3.0] * 2, [4.0] * 3, 0.1)],
+)
+def test_values_that_do_not_spread_are_no_proof(
+    a: list[float], b: list[float], share: float
+) -> None:
+    from scipy import stats
+
+    assert chance_of_gap(a, b).share == pytest.approx(share)
+    assert stats.permutation_test(
+        (a, b), lambda x, y: abs(sum(x) / len(x) - sum(y) / len(y)), alternative="greater"
+    ).pvalue == pytest.approx(share)
+    assert chance_of_gap(a, a, median=True).share == 1.0
 
 
 def test_enough_seeds_tell_near_points_apart() -> None:
@@ -247,9 +275,6 @@ def test_enough_seeds_tell_near_points_apart() -> None:
         board = board_of(*[trial(p, s, v) for p, vs in points.items() for s, v in enumerate(vs)])
         assert board.verdict is not None and board.verdict.told_apart is apart
         assert board.verdict.note in board.notes
-    for spread, chance in ((0.0, 0.0), (1.0, 0.0)):
-        samples = Sample(1.0, spread, 5, median=True), Sample(99.0, spread, 5, median=True)
-        assert chance_of_gap(*samples) == pytest.approx(chance, abs=1e-6)
 
 
 def test_markdown_is_as_agreed() -> None:

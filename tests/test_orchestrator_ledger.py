@@ -293,3 +293,34 @@ def test_the_axes_of_a_trial_keep_their_order(tmp_path: Path) -> None:
     Ledger.create(path, SWEEP, [replace(record("a"), changed=changed)])
     with contextlib.closing(Ledger.read(path)) as ledger:
         assert [*ledger.trial("a").changed] == [*changed]
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("trials", "config", "nope"),
+        ("trials", "config", "{}"),
+        ("trials", "config", '{"training": []}'),
+        ("trials", "changed", "-1"),
+        ("trials", "final", '{"val/loss": "x"}'),
+        ("trials", "final", "[1]"),
+        ("trials", "state", "lost"),
+        ("trials", "reason", "tired"),
+        ("trials", "step", "many"),
+        ("trials", "active_s", "long"),
+        ("rows", "metrics", "[" * 100_000),
+        ("rows", "metrics", "[1]"),
+    ],
+)
+def test_what_we_did_not_write_is_damage_and_no_bug(
+    tmp_path: Path, table: str, column: str, value: str
+) -> None:
+    path = made(tmp_path)
+    with writer(path) as ledger:
+        ledger.add_rows([("a", 1, {"val/loss": 1.0})])
+        ledger.connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    with contextlib.closing(Ledger.read(path)) as ledger:
+        questions = [ledger.trials, lambda: ledger.trial("a")]
+        for question in questions if table == "trials" else [lambda: ledger.rows("a")]:
+            with pytest.raises(StorageError, match=f"{path}: not a ledger, or damaged: .*trial a"):
+                question()

@@ -243,7 +243,7 @@ def test_all_that_is_foreign_is_said_at_once_with_our_name_for_it(tmp_path: Path
         12: ("unknown key training.betas - did you mean training.beta1 and training.beta2?", ""),
         13: ("unknown key training.epochs - did you mean training.steps?", ""),
         14: ('training.optimizer: got "Lion", which is not supported', 'hint: optimizer = "adamw"'),
-        15: ("training.steps: got datetime.date(2024, 1, 1), expected a whole number", ""),
+        15: ("training.steps: got 2024-01-01, expected a whole number", ""),
         16: ("training.batch_size: got 0, expected at least 1 or 'full'", ""),
         17: ("training.precision: got true, which may mean bf16 or fp16", "hint: precision = "),
         19: (
@@ -273,6 +273,14 @@ def test_a_setting_without_a_table_is_told_its_table(tmp_path: Path) -> None:
         "old.toml:4: unknown key lr - did you mean training.learning_rate?\n"
         "  hint: known: model, data, training, checkpoint, logging, limits, tier, name,"
         " description",
+    ]
+
+
+def test_what_changes_nothing_is_told_to_go_where_it_stands_in_no_table(tmp_path: Path) -> None:
+    assert refused(tmp_path, "compile = false\nfsdp = true\n") == [
+        "old.toml:1: compile stands in no table, and changes nothing here\n  hint: leave it out",
+        "old.toml:2: fsdp: got true, which is not supported: a model is trained on one device, it is"
+        " not sharded\n  hint: fsdp = false",
     ]
 
 

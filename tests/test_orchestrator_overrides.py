@@ -63,6 +63,7 @@ def test_groups_and_axes_are_told_apart() -> None:
         ("a.b=1,2,", "cannot read"),
         ("model@here=theos_small", "got the package here"),
         ("a.b=[1", "cannot read 'a.b=[1'"),
+        ("a.b=" + "9" * 5_000, "Exceeds the limit"),
         ("a.b=x y: z}", "cannot read"),
     ],
 )

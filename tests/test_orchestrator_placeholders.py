@@ -74,6 +74,21 @@ def test_the_command_line_fills_a_single_run(tmp_path: Path) -> None:
     assert training.warmup_steps == 100
 
 
+def test_a_placeholder_is_filled_by_its_own_name(tmp_path: Path) -> None:
+    named = [word.removeprefix("model.").partition("=") for word in FILLING]
+    capitals = [f"{key.upper()}={value}" for key, _, value in named]
+    (trial,) = planned(tmp_path, PUBLISHED, None, *capitals).trials
+    (other,) = planned(tmp_path, PUBLISHED, None, *FILLING).trials
+    assert trial.config == other.config
+    space = planned(tmp_path, PUBLISHED, "", *capitals[1:], "DIM=256,512")
+    assert [trial.changed for trial in space.trials] == [{"model.dim": 256}, {"model.dim": 512}]
+    for again in ("dim=256", "model.dim=512", "dim=256,512"):
+        (problem,) = refused(tmp_path, PUBLISHED, "", *capitals, again)
+        assert problem.startswith("command line: model.dim is given twice")
+    *_, problem = refused(tmp_path, PUBLISHED, None, *capitals, "FFN_DIM=64")
+    assert problem.startswith("command line: unknown setting FFN_DIM - did you mean ffn_dim?")
+
+
 def test_the_space_of_the_template_fills_each_trial(tmp_path: Path) -> None:
     space = "[space]\ndim = [64, 128]\nn_layers = [2, 3]\nlearning_rate = [1e-4]\n"
     plan = planned(tmp_path, "", PUBLISHED + space, *FILLING[2:5], "warmup_steps=10")

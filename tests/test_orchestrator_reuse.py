@@ -204,6 +204,15 @@ def test_a_damaged_ledger_is_passed_over_unless_it_was_named(
         find_earlier(trials, str(root / "first"), root, None)
 
 
+def test_a_config_that_was_changed_in_the_ledger_is_not_reused(tmp_path: Path, root: Path) -> None:
+    ledger = root / "first" / "ledger.db"
+    with contextlib.closing(Ledger.open(ledger)) as opened, opened.transaction():
+        opened.connection.execute("UPDATE trials SET config = replace(config, '60', '61')")
+    found, (note,) = find_earlier(planned(tmp_path).trials, AUTO, root, None)
+    assert not found
+    assert "are not reused: its config in the ledger is not the one of its id" in note
+
+
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path, root: Path) -> None:
     with pytest.raises(UsageError, match="no sweep of the path or name"):
         find_earlier(planned(tmp_path).trials, str(root / "frist"), root, None)

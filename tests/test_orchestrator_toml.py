@@ -69,8 +69,9 @@ def test_of_a_very_long_line_only_the_part_around_the_mistake_is_shown(tmp_path:
         (b"\x00" * 10, "not valid TOML"),
         (b"# " + b"x" * 2_000_000, "got 2,000,002 bytes, expected at most 1,000,000"),
         (b"a = " + b"[" * 20_000, "nested too deeply"),
+        (b"a = " + b"9" * 5_000, "not valid TOML: Exceeds the limit"),
     ],
-    ids=["not UTF-8", "NUL", "2 MB", "nested"],
+    ids=["not UTF-8", "NUL", "2 MB", "nested", "digits"],
 )
 def test_what_is_no_configuration_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     message = refused(written(tmp_path, content))
@@ -129,6 +130,8 @@ def test_the_snapshot_of_a_trial_is_read_and_other_yaml_is_not(tmp_path: Path) -
         "a: b: c\n": ":1:5: not valid YAML",
         "a: !!python/object/apply:os.system ['true']\n": "could not determine a constructor",
         "a: &a [*a": "not valid YAML",
+        "a: 2026-99-99\n": "not valid YAML: month must be in 1..12",
+        "a:\n  ? [b]\n  : 1\n": ":2:5: not valid YAML: found unhashable key",
     }.items():
         assert expected in refused(written(tmp_path, content, "config.yaml"))
 

@@ -119,10 +119,21 @@ def test_the_same_trial_of_an_earlier_run_is_not_new(tmp_path: Path) -> None:
     assert "not new: a has the same trial (waiting)" in render_why(found, "table")
 
 
-def test_without_provenance_the_settings_are_still_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        '{"data_sha256": [',
+        '{"code_version": "x", "data_sha256": []}',
+        '{"code_version": 1e400, "data_sha256": []}',
+        '{"code_version": 1, "data_sha256": 3}',
+        '{"code_version": 1}',
+        "[]",
+    ],
+)
+def test_without_provenance_the_settings_are_still_said(tmp_path: Path, provenance: str) -> None:
     plan = tiny_plan(tmp_path)
     directory = record(tmp_path / "runs", "a", plan)
-    directory.provenance.write_text('{"data_sha256": [')
+    directory.provenance.write_text(provenance)
     found = explain(directory, plan.trials[0].id, tmp_path / "runs")
     assert (found.trial.decides[DATA], found.trial.decides[CODE]) == (None, None)
     assert f"{DATA}    unknown" in render_why(found, "table")

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,7 +20,6 @@ STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROF
 app = typer.Typer(
     name="arbiter",
     help="Train many models to answer one question, and rank them honestly.",
-    no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,8 +34,9 @@ tools.add_to(app)
 
 def run() -> None:
     """Run the program and exit with one of `orchestrator.errors.Exit`."""
+    console.open_streams()
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):  # outside of training, which stops by itself
         console.say("stopped")
         status = Exit.SECOND_INTERRUPT
@@ -46,6 +47,8 @@ def run() -> None:
         status = error.exit_code
     except Exception as error:
         status = _usage_or_bug(error)
+    if not console.close_streams() and not status:
+        status = Exit.STORAGE  # data that was asked for is not where it was to go
     sys.exit(int(status or 0))
 
 
@@ -69,9 +72,20 @@ def _usage_or_bug(error: Exception) -> int:
         place = str(error.filename or "")
         console.fail(StorageError(Problem(f"the disk refused: {error.strerror}", place)))
         return Exit.STORAGE
+    if not _has_folder():
+        console.fail(UsageError(Problem("the current folder is gone", "", "cd to one that exists")))
+        return Exit.USAGE
     if found := shadowed(with_workers=False):  # then it is not our code that failed
         console.fail(UsageError(*found))
         return Exit.USAGE
     traceback.print_exc()
     console.fail(ArbiterError("this is a bug in arbiter: please report the lines above"))
     return Exit.BUG
+
+
+def _has_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True

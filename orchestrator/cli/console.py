@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -26,6 +27,44 @@ _table: LiveTable | None = None
 _lock = threading.RLock()  # a signal may be told of while its thread is printing
 
 
+def open_streams() -> None:
+    """Give the standard streams that are closed a place that keeps nothing, the others any text.
+
+    Else the first file that is opened, which may be a ledger, would be what a library prints to.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_streams() -> bool:
+    """Write what is left, and return whether all data could be written or nobody reads it."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _drop(sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop(sys.stdout)
+        return isinstance(error, BrokenPipeError)
+    return True
+
+
+def _drop(stream: TextIO) -> None:
+    """Let a stream that cannot be written to go nowhere, with what is in its buffer."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def be_quiet() -> None:
     """Say nothing but errors."""
     global _quiet
@@ -47,8 +86,8 @@ def out(text: str) -> None:
     try:
         sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # what is left in the buffer goes nowhere, also at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _drop(sys.stdout)
 
 
 def can_ask() -> bool:

@@ -150,7 +150,7 @@ def resume(
     from orchestrator import sweep as sweeps
     from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.fork import fork as forked
-    from orchestrator.layout import check_writable, find_run, runs_root
+    from orchestrator.layout import check_folders, find_run, runs_root
     from orchestrator.revision import read_revision
 
     if quiet:
@@ -162,7 +162,7 @@ def resume(
     hardware = find_hardware(execution, gpus)
     revision = read_revision(settings, hardware)
     if fork:
-        check_writable(runs_root())
+        check_folders()
         plan = forked(directory, revision)
         place = sweeps.place(plan, runs_root(), fresh=False)
         name = directory.path.name
@@ -189,14 +189,14 @@ def _start(
 ) -> int:
     from orchestrator import sweep as sweeps
     from orchestrator.executors import check_execution, find_hardware
-    from orchestrator.layout import check_writable, runs_root
+    from orchestrator.layout import check_folders, runs_root
     from orchestrator.plan import make_plan
     from orchestrator.preview import preview
 
     if quiet:
         console.be_quiet()
     check_execution(execution)
-    check_writable(runs_root())
+    check_folders()
     hardware = find_hardware(execution, gpus)
     made = make_plan(request, hardware)
     directory = sweeps.place(made, runs_root(), fresh)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.leaderboard.chance import Sample, chance_of_gap
+from orchestrator.leaderboard.chance import chance_of_gap
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.text import (
     duration,
@@ -345,15 +345,15 @@ def _verdict(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
     assert first.value is not None and second.value is not None
     if first.spread is None or second.spread is None:
         return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
-    median = objective.statistic == "median"
-    chance = chance_of_gap(
-        Sample(first.value, first.spread, first.n_seeds, median),
-        Sample(second.value, second.spread, second.n_seeds, median),
-    )
-    often = "fewer than 1" if chance < 0.01 else f"about {round(100 * chance)}"
+    a, b = ([v for v in entry.seed_values if v is not None] for entry in (first, second))
+    chance = chance_of_gap(a, b, median=objective.statistic == "median")
+    often = "fewer than 1" if chance.share < 0.01 else f"about {round(100 * chance.share)}"
     gap = f"Ranks 1 and 2 are {number(abs(first.value - second.value))} apart"
-    note = f"{gap}; chance alone makes a gap as large in {often} of 100 sweeps (Welch's t-test)"
-    if chance >= SELDOM:
+    note = (
+        f"{gap}; chance alone makes two points that are alike differ as much in {often} of 100"
+        f" sweeps ({chance.test})"
+    )
+    if chance.share >= SELDOM:
         return Verdict(False, f"{note}: it takes more seeds to tell them apart.")
     return Verdict(True, f"{note}.")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ _TRIAL_COLUMNS = [
 ]
 
 
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "position": int,
+    "point_id": str,
+    "seed": int,
+    "changed": dict,
+    "config": dict,
+    "detail": str,
+    "step": int,
+    "active_s": (int, float),
+    "attempts": int,
+    "deaths": int,
+    "final": dict,
+    "parameters": int,
+    "flops": (int, float),
+}
+"""What each column of a trial is, decoded; SQLite keeps whatever somebody wrote into it."""
+
+
 class Reader:
     """What can be asked of an open ledger.
 
@@ -53,7 +72,7 @@ class Reader:
         """Return all trials in plan order."""
         columns = ", ".join(_TRIAL_COLUMNS)
         rows = self._query(f"SELECT {columns} FROM trials ORDER BY position")
-        return [_trial(row) for row in rows]
+        return [self._trial(row) for row in rows]
 
     def trial(self, trial_id: str) -> TrialRecord:
         """Return one trial.
@@ -65,7 +84,7 @@ class Reader:
         rows = self._query(f"SELECT {columns} FROM trials WHERE id = ?", (trial_id,))
         if not rows:
             raise KeyError(trial_id)
-        return _trial(rows[0])
+        return self._trial(rows[0])
 
     def standings(self, trial_ids: Iterable[str]) -> list[Standing]:
         """Return how some trials stand, without their configs; in the order of the ids."""
@@ -73,9 +92,10 @@ class Reader:
         found = []
         for trial_id in trial_ids:
             for id, state, reason, detail, step, active_s, final in self._query(sql, (trial_id,)):
-                why = Reason(reason) if reason is not None else None
-                metrics = json.loads(final)
-                found.append(Standing(id, State(state), why, detail, step, active_s, metrics))
+                with self._decoding(f"trial {id}"):
+                    why = Reason(reason) if reason is not None else None
+                    metrics = _metrics(final)
+                    found.append(Standing(id, State(state), why, detail, step, active_s, metrics))
         return found
 
     def tally(self) -> dict[str, int]:
@@ -97,7 +117,8 @@ class Reader:
             "SELECT step, metrics FROM rows WHERE trial_id = ? AND step > ? ORDER BY step",
             (trial_id, after),
         )
-        return [(step, json.loads(metrics)) for step, metrics in rows]
+        with self._decoding(f"rows of trial {trial_id}"):
+            return [(step, _metrics(metrics)) for step, metrics in rows]
 
     def began_at(self) -> float | None:
         """Return when the first thing happened, in seconds since 1970; None before that."""
@@ -139,6 +160,30 @@ class Reader:
         except sqlite3.DatabaseError as error:
             raise StorageError(Problem(f"cannot read: {error}", str(self.path))) from error
 
+    def _trial(self, row: Sequence[Any]) -> TrialRecord:
+        values = dict(zip(_TRIAL_COLUMNS, row, strict=True))
+        with self._decoding(f"trial {values['id']}"):
+            values["final"] = _metrics(values["final"])
+            for key in ("changed", "config"):
+                values[key] = json.loads(values[key])
+            values["state"] = State(values["state"])
+            values["reason"] = Reason(values["reason"]) if values["reason"] is not None else None
+            for key, kind in _KINDS.items():
+                if not isinstance(values[key], kind):
+                    raise TypeError(f"{key} is {values[key]!r}")
+            if not isinstance(values["config"].get("training", {}).get("steps"), int):
+                raise TypeError("config has no training.steps")
+        return TrialRecord(**values)
+
+    @contextlib.contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        """Say that the ledger is damaged where what it holds is not what we write."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            message = f"not a ledger, or damaged: {what}: {error}"
+            raise StorageError(Problem(message, str(self.path))) from error
+
     def _check(self) -> None:
         try:
             version = self.sweep()["schema_version"]
@@ -157,10 +202,17 @@ class Reader:
             )
 
 
-def _trial(row: Sequence[Any]) -> TrialRecord:
-    values = dict(zip(_TRIAL_COLUMNS, row, strict=True))
-    for key in ("changed", "config", "final"):
-        values[key] = json.loads(values[key])
-    values["state"] = State(values["state"])
-    values["reason"] = Reason(values["reason"]) if values["reason"] is not None else None
-    return TrialRecord(**values)
+def _metrics(text: str) -> dict[str, float]:
+    """Return metrics by name.
+
+    Raises:
+        ValueError: It is no JSON.
+        TypeError: It holds something else than numbers by name.
+    """
+    metrics = json.loads(text)
+    if not isinstance(metrics, dict):
+        raise TypeError(f"metrics are {metrics!r}")
+    for name, value in metrics.items():
+        if type(value) not in (int, float):
+            raise TypeError(f"{name} is {value!r}")
+    return metrics
