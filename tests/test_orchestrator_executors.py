@@ -25,7 +25,7 @@ def cluster() -> Iterator[None]:
 
     ray_cluster.start_cluster(FOUR_GPUS)
     yield
-    ray_cluster.ray.shutdown()
+    ray_cluster.stop_cluster()
 
 
 class TestInline(ExecutorContract):

@@ -16,6 +16,7 @@ from orchestrator.executors import ray_environment
 ray_environment.prepare()
 
 import grpc  # noqa: E402
+import psutil  # noqa: E402
 import ray  # noqa: E402
 from ray._private import services  # noqa: E402
 from ray.job_config import JobConfig  # noqa: E402
@@ -70,6 +71,18 @@ def start_cluster(hardware: Hardware, *, dashboard: bool = False, name: str = NA
             _system_config={"metrics_report_interval_ms": METRICS_INTERVAL_MS},
         )
     _hush()
+
+
+def stop_cluster() -> None:
+    """End the cluster that `start_cluster` started."""
+    for child in psutil.Process().children():
+        # Ray waits a second for its autoscaler's monitor, which scales nothing here, to obey.
+        with contextlib.suppress(psutil.Error):
+            if any(
+                word.endswith("monitor.py") and "autoscaler" in word for word in child.cmdline()
+            ):
+                child.kill()
+    ray.shutdown()
 
 
 def join_cluster(address: str) -> None:

@@ -34,6 +34,7 @@ from orchestrator.executors.ray_cluster import (  # noqa: E402
     check_sees,
     dashboard_url,
     start_cluster,
+    stop_cluster,
 )
 from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
@@ -94,7 +95,7 @@ class RayTuneExecutor:
             if referee is not None:
                 ray.kill(referee)
             if with_own_cluster:
-                ray.shutdown()
+                stop_cluster()
             shutil.rmtree(job.directory.scratch, ignore_errors=True)
 
     def _tune(self, job: Job, referee: Any, scratch: Path) -> None:
