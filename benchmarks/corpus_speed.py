@@ -26,7 +26,6 @@ from orchestrator.request import Request
 from trainer import fit
 from trainer.config import RunConfig
 from trainer.models import build_model
-from trainer.optim import build_optimizer
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
 from trainer.tasks import build_task
 
@@ -96,8 +95,15 @@ def by_hand(config: RunConfig, steps: int) -> float:
     tokens = torch.from_numpy(task.splits["train"].astype("int64"))  # type: ignore[attr-defined]
     batch, time_steps = task.batch_size, config.seq_len
     model = build_model(config, task.vocab_size)
-    optimizer = build_optimizer(model, config.training)
-    draw = torch.Generator().manual_seed(config.training.seed)
+    training = config.training
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+    draw = torch.Generator().manual_seed(training.seed)
     rates, began = [], time.perf_counter()
     for step in range(1, steps + 1):
         starts = torch.randint(len(tokens) - time_steps, (batch,), generator=draw).tolist()
@@ -106,7 +112,7 @@ def by_hand(config: RunConfig, steps: int) -> float:
         loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.grad_clip or 1e9)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training.grad_clip or 1e9)
         optimizer.step()
         if step % 20 == 0 or step == steps:
             done = step % 20 or 20
