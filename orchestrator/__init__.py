@@ -1,6 +1,19 @@
 """Decide what to run, where, and what it meant.
 
-Read `sweep.py` first: the life of a sweep from plan to leaderboard. The values it passes on
-are made in `compose.py`, `template.py`, `space.py`, `plan.py` and `cohort.py`; `executors/`
-run them through `trainer.fit`; `referee.py` writes the `ledger.py`; `leaderboard/` reads it.
+Read `sweep.py` first: the life of a sweep from plan to leaderboard. Then, by question:
+
+- what was asked for: `request`, `reading` (what `toml_file`, `template`, `overrides` and `groups`
+  hold), `layering` (put over each other); `spellings`, `familiar` and `placeholders` for files of other
+  programs; `compose` and `settings` for the run config, `explain` for what is wrong with it; `scale`
+- what may vary: `space_table`, `axis`, `interval`, `group_axis`, `constraint`, `space`, `space_check`;
+  `strategy/` proposes points and `draw` makes them runnable
+- what will run: `plan`, `trial`; `preview` with `forecast`, `calibration` and `reuse`; `why`
+- how it runs: `hardware`, `cohort`, `executors/` (through `trainer.fit`), `referee`, `signals`
+- what is kept: `layout`, `ledger/`, `events`, `provenance`; `revision` and `fork` change a sweep that
+  exists, `verify` proves it sound
+- what is seen: `watch`, `progress`, `pace`, `progress_table`, `status`, `trial_page`, `leaderboard/`
+- one trial alone: `replay`, `tier_question`; the installation: `preflight`, `doctor`, `shared_files`
+
+`cli/` is thin, and only `cli/console.py` prints. Each room imports only from those below it
+(`tests/test_architecture_imports.py`).
 """
