@@ -255,7 +255,7 @@ def test_a_group_option_that_does_not_exist_names_those_that_do() -> None:
     assert [str(p) for p in caught.value.problems] == [
         "command line: no trainer 'ci_fats' - did you mean ci_fast?\n"
         "  hint: trainer is one of ci_fast, defaults, kaggle_safe",
-        "command line: no tier 'tpus'\n  hint: tier is one of cpu, datacenter, high_vram, low_vram",
+        "command line: no tier 'tpus'\n  hint: tier is one of auto, cpu, datacenter, high_vram, low_vram",
     ]
 
 

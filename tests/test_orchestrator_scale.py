@@ -143,7 +143,7 @@ def test_values_that_would_become_one_are_refused(tmp_path: Path) -> None:
 
 def test_a_wrong_value_is_not_made_right(tmp_path: Path) -> None:
     for line in ("seq_len = [-1]", "n_layers = [60.5]", "batch_size = [0]", "steps = [true]"):
-        with pytest.raises(UsageError, match=line.partition("[")[2].rstrip("]").capitalize()):
+        with pytest.raises(UsageError, match=line.partition("[")[2].rstrip("]")):
             planned(own(tmp_path, f"[space]\n{line}\n"))
     with pytest.raises(UsageError, match="got -3, expected at least 1"):
         planned(own(tmp_path, "[model]\ndim = 1024\n[space]\nn_heads = [-3]\n"))

@@ -17,6 +17,13 @@ from orchestrator.preflight import shadowed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
+IN_OUR_WORDS = {
+    "Input should be greater than or equal to": "expected at least",
+    "Input should be less than or equal to": "expected at most",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+}
+"""What the parser says of a value, and what all other errors say."""
+
 app = typer.Typer(
     name="arbiter",
     help="Train many models to answer one question, and rank them honestly.",
@@ -55,6 +62,8 @@ def run() -> None:
 def _mistyped(error: Any) -> Problem:
     """Return what the parser did not understand, in the form of all errors."""
     message = str(error.format_message()).rstrip(".")
+    for said, ours in IN_OUR_WORDS.items():
+        message = message.replace(said, ours)
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path} -h lists what there is" if context is not None else ""
     if getattr(getattr(error, "param", None), "name", "") == "strategy":
