@@ -20,6 +20,7 @@ from orchestrator.placeholders import names_in
 from orchestrator.reading import read_request
 from orchestrator.request import Request
 from orchestrator.scale import scale
+from orchestrator.settings import default_of
 from orchestrator.space import Space
 from orchestrator.space_check import check_space
 from orchestrator.space_table import SEED
@@ -29,7 +30,7 @@ from orchestrator.toml_file import flatten
 from orchestrator.trial import Trial, draw_trials, make_trial
 from trainer.config import RunConfig, TierConfig
 from trainer.errors import InputError
-from trainer.identity import fingerprint
+from trainer.identity import fingerprint, without_effect
 from trainer.tasks import metrics
 
 
@@ -138,6 +139,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if most is not None and len(trials) >= most:
         composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
     first = composition.settings | draw.settings(trials[0].changed)
+    _refuse_idle(trials, first)
     return Plan(
         name=request.name or _name(template, composition, space.axes),
         trials=tuple(trials),
@@ -149,6 +151,25 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         | ({SEED: "seeds"} if seeds is not None else {}),
         notes=composition.notes,
     )
+
+
+def _refuse_idle(trials: Sequence[Trial], settings: Mapping[str, tuple[Any, str]]) -> None:
+    """Refuse a setting that has no effect in any trial. Its default, as a snapshot has it, is none.
+
+    Args:
+        trials: Of the plan.
+        settings: Dotted key to (value, source), of the first of them.
+    """
+    problems = []
+    for key, why in without_effect(trials[0].config).items():
+        if key not in settings or settings[key][0] == default_of(key, settings):
+            continue
+        if all(key in without_effect(trial.config) for trial in trials):
+            value, place = settings[key]
+            message = f"{key}: got {value}, which has no effect: {why}"
+            problems.append(Problem(message, place, f"leave {key} out"))
+    if problems:
+        raise UsageError(*problems)
 
 
 def _left_out(duplicates: int) -> str:

@@ -395,3 +395,31 @@ def test_every_setting_is_shown_with_its_source() -> None:
     assert document["model.ffn_dim"] == {"value": None, "source": "default"}
     rows = list(csv.DictReader(io.StringIO(render_config(settings, "csv"))))
     assert [row["setting"] for row in rows] == [*settings]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[model]\nposition = "learned"\nrope_theta = 500.0\n',
+            'mine.toml:3: model.rope_theta: got 500.0, which has no effect: model.position is "learned"',
+        ),
+        (
+            '[training]\nschedule = "constant"\nfinal_lr_frac = 0.2\n',
+            "mine.toml:3: training.final_lr_frac: got 0.2, which has no effect:"
+            ' training.schedule is "constant"',
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        make_plan(Request(strategy=str(path)), Hardware(2))
+    key = said.split(": ")[1]
+    assert str(caught.value) == f"{tmp_path}/{said}\n  hint: leave {key} out"
+    # Where some trial has a use for it, and as a snapshot has it, it stands.
+    swept = ("model.position=rope,learned", "training.schedule=constant,cosine")
+    assert len(make_plan(Request(strategy=str(path), overrides=swept), Hardware(2)).trials) == 4
+    path.write_text('[model]\nposition = "learned"\nrope_theta = 10_000.0\n')
+    assert len(make_plan(Request(strategy=str(path)), Hardware(2)).trials) == 1

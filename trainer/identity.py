@@ -39,16 +39,24 @@ def deciding_settings(config: RunConfig) -> dict[str, Any]:
     return settings
 
 
+def without_effect(config: RunConfig) -> dict[str, str]:
+    """Return the settings that speak of what this run has not: dotted key to the reason."""
+    found = {}
+    if config.training.schedule == "constant":
+        found["training.final_lr_frac"] = 'training.schedule is "constant"'
+    if isinstance(config.model, DecoderConfig) and config.model.position != "rope":
+        found["model.rope_theta"] = f'model.position is "{config.model.position}"'
+    return found
+
+
 def _idle(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Yield the settings that say what is done anyway, or speak of what this run has not."""
+    """Yield the settings without effect, and those that say what is done anyway."""
     model, data, training = config.model, config.data, config.training
-    if training.schedule == "constant":
-        yield "training", "final_lr_frac"
-    if isinstance(model, DecoderConfig):
-        if model.ffn_dim == FFN_RATIO * model.dim:
-            yield "model", "ffn_dim"
-        if model.position != "rope":
-            yield "model", "rope_theta"
+    for key in without_effect(config):
+        section, _, leaf = key.partition(".")
+        yield section, leaf
+    if isinstance(model, DecoderConfig) and model.ffn_dim == FFN_RATIO * model.dim:
+        yield "model", "ffn_dim"
     if isinstance(data, CorpusData):
         if training.seq_len == CORPUS_SEQ_LEN:
             yield "training", "seq_len"
