@@ -13,14 +13,14 @@ from orchestrator.ledger import TrialRecord
 from orchestrator.names import LONGEST_NAME, label_of, merged, name_of, safe
 
 
-def trial(seed: int = 0, **changed: Any) -> TrialRecord:
+def trial(seed: int = 0, /, **changed: Any) -> TrialRecord:
     config = {"tier": {"device": "cpu", "cpus": 1, "gpus": 1.0}, "training": {"steps": 1}}
     keyed = {f"model.{key}": value for key, value in changed.items()}
     return TrialRecord(f"id{seed}", seed, "point", seed, keyed, config)
 
 
 def test_a_trial_is_known_by_what_changed() -> None:
-    one = trial(seed=1, n_layers=4, lr=0.003, kind="wide & shallow")
+    one = trial(1, n_layers=4, lr=0.003, kind="wide & shallow")
     assert label_of(one) == "n_layers=4 lr=0.003 kind=wide_shallow seed=1"
     assert name_of(one) == f"id1 {label_of(one)}"
 
