@@ -58,7 +58,7 @@ class Cohort:
 def share_of(trial: TrialRecord) -> Share:
     """Return what a trial's tier asks for."""
     tier = TierConfig.model_validate(trial.config["tier"])
-    return Share(tier.cpus, tier.gpus if tier.device == "cuda" else 0.0)
+    return Share(tier.cpus, (tier.gpus or 1.0) if tier.device == "cuda" else 0.0)
 
 
 def workers_for(trial: TrialRecord, hardware: Hardware) -> int:

@@ -59,7 +59,7 @@ class Hardware:
         used, has = ("in use", "here") if self.largest_node is None else (LARGEST, LARGEST)
         if tier.device == "cuda" and not self.gpus:
             return f"tier {tier.name} needs a GPU: none is in use here"
-        if tier.device == "cuda" and tier.gpus > gpus:
+        if tier.device == "cuda" and (tier.gpus or 1) > gpus:
             return f"tier.gpus {tier.gpus:g} is more than the {gpus} {used}"
         if tier.cpus > cpus:
             return f"tier.cpus {tier.cpus} is more than the {cpus} cores {has}"

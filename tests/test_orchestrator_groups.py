@@ -188,8 +188,8 @@ def test_a_single_run_takes_one_option() -> None:
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
-        ("norm_type=glob(*)", ["rmsnorm", "layernorm", "deepnorm", "none"]),
-        ("norm_type=glob('[!n]*')", ["rmsnorm", "layernorm", "deepnorm"]),
+        ("norm_type=glob(*)", ["rmsnorm", "layernorm", "postnorm", "deepnorm", "none"]),
+        ("norm_type=glob('[!n]*')", ["rmsnorm", "layernorm", "postnorm", "deepnorm"]),
         ("model.norm_type=glob(*,exclude=[n*,*p*])", ["rmsnorm", "layernorm"]),
         ("tie_embeddings=glob(*)", [False, True]),
         ("tokenizer=glob([b*,c*],exclude=bpe)", ["byte", "char"]),

@@ -94,7 +94,7 @@ MEANS = {
     "training.grad_clip": None,
     "training.weight_decay": 0,
     "tier.precision": "bf16",
-    "tier.activation_checkpointing": True,
+    "tier.activation_checkpointing": "full",
     "tier.micro_batch": 2,
     "tier.attention": "auto",
     "checkpoint.interval": 10,

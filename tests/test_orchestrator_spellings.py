@@ -52,8 +52,8 @@ def notes(plan: Plan, folder: Path) -> list[str]:
 RENAMED = {
     "precision": ("bf16", "bf16"),
     "mixed_precision": ("bf16", "bf16"),
-    "gradient_checkpointing": (True, True),
-    "activation_checkpointing": (True, True),
+    "gradient_checkpointing": (True, "full"),
+    "activation_checkpointing": (True, "full"),
     "seq_len": (32, 32),
     "max_seq_len": (32, 32),
     "steps": (40, 40),

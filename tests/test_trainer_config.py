@@ -23,6 +23,7 @@ OPTIONAL = {
     ("limits", "max_host_memory_gib"),
     ("limits", "stop_after_steps"),
     ("tier", "micro_batch"),
+    ("tier", "gpus"),
 }
 # Field: the smallest value that is accepted, the largest that is not. Whole numbers.
 INTEGERS = {
@@ -43,6 +44,7 @@ INTEGERS = {
     ("limits", "stop_after_steps"): (1, 0),
     ("tier", "micro_batch"): (1, 0),
     ("tier", "cpus"): (1, 0),
+    ("tier", "workers"): (1, 0),
 }
 # Field: values at the edge that are accepted, values that are not.
 REALS: dict[tuple[str, str], tuple[list[float], list[float]]] = {

@@ -89,8 +89,11 @@ DOES_NOT_DECIDE: dict[str, dict[str, Any]] = {
         "micro_batch": 1,
         "precision": "bf16",
         "attention": "math",
-        "activation_checkpointing": True,
+        "tf32": True,
+        "activation_checkpointing": "selective",
+        "compile": "on",
         "cpus": 2,
+        "workers": 2,
         "gpus": 2.0,
     },
 }

@@ -37,6 +37,11 @@ def _default(key: str, value: str) -> Callable[[Any], Any]:
     return fill
 
 
+def _switch(on: str, off: str) -> Callable[[Any], Any]:
+    """Read true and false, as older files have them, as the words they mean."""
+    return lambda value: {True: on, False: off}[value] if isinstance(value, bool) else value
+
+
 class DecoderConfig(Section):
     """A causal transformer, from wide and shallow to deep and narrow."""
 
@@ -50,8 +55,9 @@ class DecoderConfig(Section):
     )
     ffn: Literal["swiglu", "gelu", "relu"] = "swiglu"
     ffn_dim: int | None = Field(None, ge=1, description="inner width; 4 x dim when not given")
-    norm_type: Literal["rmsnorm", "layernorm", "deepnorm", "none"] = Field(
-        "rmsnorm", description="rmsnorm and layernorm stand before each block, deepnorm after it"
+    norm_type: Literal["rmsnorm", "layernorm", "postnorm", "deepnorm", "none"] = Field(
+        "rmsnorm",
+        description="rmsnorm and layernorm stand before each block, postnorm and deepnorm after it",
     )
     position: Literal["rope", "learned"] = "rope"
     rope_theta: float = Field(10_000.0, gt=0)
@@ -217,14 +223,36 @@ class TierConfig(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     micro_batch: int | None = Field(None, ge=1, description="sequences a pass; none: all at once")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    tf32: bool = Field(False, description="fp32 products in TF32, on GPUs that have it")
     attention: Literal["auto", "flash", "efficient", "math"] = "auto"
-    activation_checkpointing: bool = False
-    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, a trial gets")
-    gpus: float = Field(1.0, gt=0, description="share of a GPU, or whole GPUs, a cuda trial gets")
+    activation_checkpointing: Annotated[
+        Literal["off", "selective", "full"], BeforeValidator(_switch("full", "off"))
+    ] = Field(
+        "off",
+        description="computed again in the backward pass: selective is all but matrix products"
+        " and attention, full is each block",
+    )
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch("on", "off"))] = Field(
+        "auto", description="torch.compile and CUDA graphs; auto: where they pay"
+    )
+    cpus: int = Field(1, ge=1, description="CPU cores, and torch threads, a process gets")
+    workers: int = Field(
+        1, ge=1, description="processes that train one model together on CPUs; on GPUs: tier.gpus"
+    )
+    gpus: float | None = Field(
+        None,
+        gt=0,
+        description="share of a GPU, or whole GPUs, a cuda trial gets; none: by predicted memory",
+    )
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one model together."""
+        return self.workers if self.device == "cpu" else max(1, int(self.gpus or 1))
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> TierConfig:
-        if self.gpus > 1 and self.gpus != int(self.gpus):
+        if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(
                 f"gpus is a share of one GPU or a whole number: got {self.gpus:g},"
                 f" expected at most 1, or {int(self.gpus)} or {int(self.gpus) + 1}"

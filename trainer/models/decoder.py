@@ -3,7 +3,8 @@
 Residual arrangements:
     rmsnorm, layernorm  x + f(norm(x)), a last norm before the read-out; output matrices are
                         drawn with std 0.02 / sqrt(2 layers) (GPT-2)
-    deepnorm            norm(alpha x + f(x)), alpha = (2 layers)^1/4; value, output and both
+    postnorm            norm(x + f(x)), every matrix of a block Xavier (Vaswani et al. 2017)
+    deepnorm            norm(alpha x + f(x)), alpha = (2 layers)^1/4; value, output and the
                         feed-forward matrices are Xavier times (8 layers)^-1/4 (DeepNet,
                         arXiv 2203.00555, decoder only)
     none                x + f(x) (Nanda et al. 2023)
@@ -22,6 +23,9 @@ from torch.utils.checkpoint import checkpoint
 
 from trainer.config import DecoderConfig, TierConfig
 from trainer.models.layers import Embedding, FeedForward, LayerNorm, Linear, RMSNorm, Rotary
+
+POST = ("postnorm", "deepnorm")
+"""Arrangements that normalise after a block, and so need no last norm."""
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -75,16 +79,17 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         dim, inner, layers = config.dim, config.inner_dim, config.n_layers
-        self.deepnorm = config.norm_type == "deepnorm"
-        if self.deepnorm:
-            beta = (8 * layers) ** -0.25
+        self.post = config.norm_type in POST
+        deepnorm = config.norm_type == "deepnorm"
+        if self.post:
+            beta = (8 * layers) ** -0.25 if deepnorm else 1.0
             square = math.sqrt(1 / dim)  # Xavier: sqrt(2 / (dim + dim))
             wide = beta * math.sqrt(2 / (dim + inner))
             stds, ffn_stds = (square, beta * square, beta * square), (wide, wide)
         else:
             out_std = 0.02 / math.sqrt(2 * layers)
             stds, ffn_stds = (0.02, 0.02, out_std), (0.02, out_std)
-        self.alpha = (2 * layers) ** 0.25 if self.deepnorm else 1.0
+        self.alpha = (2 * layers) ** 0.25 if deepnorm else 1.0
         self.attention = Attention(config, kernel, stds, rotary, draw)
         self.ffn = FeedForward(config.ffn, dim, inner, *ffn_stds, draw)
         self.norm1, self.norm2 = make_norm(config), make_norm(config)
@@ -92,7 +97,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (…, time, dim) to (…, time, dim)."""
-        if self.deepnorm:
+        if self.post:
             x = self.norm1(self.alpha * x + self._drop(self.attention(x)))
             return self.norm2(self.alpha * x + self._drop(self.ffn(x)))  # type: ignore[no-any-return]
         x = x + self._drop(self.attention(self.norm1(x)))
@@ -124,11 +129,10 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config, tier.attention, rotary, draw) for _ in range(config.n_layers)
         )
-        post = config.norm_type == "deepnorm"
-        self.norm = nn.Identity() if post else make_norm(config)
+        self.norm = nn.Identity() if config.norm_type in POST else make_norm(config)
         self.readout = None if config.tie_embeddings else Linear(config.dim, vocab_size, 0.02, draw)
         self.dropout = config.dropout
-        self.recompute = tier.activation_checkpointing
+        self.recompute = tier.activation_checkpointing != "off"
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map tokens (…, time) to logits (…, time, vocab)."""
