@@ -32,25 +32,6 @@ class Unit:
     has_dropout: bool
 
 
-def make_unit(config: RunConfig, task: Task, model: nn.Module) -> Unit:
-    """Return a member at step 0.
-
-    Args:
-        config: The run config.
-        task: What it learns.
-        model: Of the config, on its device.
-    """
-    return Unit(
-        config,
-        task,
-        model,
-        list(model.parameters()),
-        build_optimizer(model, config.training),
-        loss_scaler(config.tier),
-        isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
-    )
-
-
 class SoloEngine:
     """Implements `trainer.engines.Engine`."""
 
@@ -60,7 +41,15 @@ class SoloEngine:
     def add(self, key: str, config: RunConfig, task: Task) -> None:
         """Build the member's model and optimizer at step 0, from its seed."""
         model = build_model(config, task.vocab_size).to(config.tier.device)
-        self.units[key] = make_unit(config, task, model)
+        self.units[key] = Unit(
+            config,
+            task,
+            model,
+            list(model.parameters()),
+            build_optimizer(model, config.training),
+            loss_scaler(config.tier),
+            isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
+        )
 
     def remove(self, key: str) -> None:
         """Forget a member."""

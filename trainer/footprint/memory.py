@@ -7,7 +7,6 @@ and in an evaluation.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from trainer.config import DecoderConfig, ModularData, RunConfig

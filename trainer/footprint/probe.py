@@ -28,10 +28,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from trainer.config import DecoderConfig, RunConfig
-from trainer.engines.solo import _step, make_unit
+from trainer.engines.solo import Unit, _step
 from trainer.footprint.activations import kernel_of
 from trainer.footprint.memory import effective_batch, rows_at_once
 from trainer.models import build_model
+from trainer.optim import build_optimizer
+from trainer.precision import loss_scaler
 
 SHALLOW = (4, 6)
 """Layers of the two models that a deep one is extrapolated from."""
@@ -84,11 +86,11 @@ def probe(config: RunConfig, vocab_size: int, *, whole: bool = False) -> Probed:
     )
 
 
-class LiveStorages(TorchDispatchMode):
+class LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's has no types
     """Counts the bytes of all storages that operations under it made and somebody still holds."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.curve: list[tuple[bool, int]] = []
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
@@ -151,7 +153,16 @@ def _measure(config: RunConfig, vocab_size: int) -> Probed:
     )
     task, live = _FakeTask(config, vocab_size), LiveStorages()
     with FakeTensorMode(), live, _kernels(config):
-        unit = make_unit(plain, task, build_model(plain, vocab_size))
+        model = build_model(plain, vocab_size)
+        unit = Unit(
+            config=plain,
+            task=task,
+            model=model,
+            parameters=list(model.parameters()),
+            optimizer=build_optimizer(model, plain.training),
+            scaler=loss_scaler(plain.tier),
+            has_dropout=isinstance(plain.model, DecoderConfig) and plain.model.dropout > 0,
+        )
         _step(unit, 0)
         state = live.live
         live.curve.clear()
@@ -261,7 +272,7 @@ class _FusedRMSNorm(torch.autograd.Function):
 def _rms_norm(
     x: torch.Tensor, shape: tuple[int, ...], gain: torch.Tensor, eps: float
 ) -> torch.Tensor:
-    normed: torch.Tensor = _FusedRMSNorm.apply(x, gain)
+    normed: torch.Tensor = _FusedRMSNorm.apply(x, gain)  # type: ignore[no-untyped-call]
     return normed
 
 
