@@ -13,6 +13,8 @@ from trainer.config import DecoderConfig, TierConfig
 
 WIDE = 4
 """Bytes of an fp32 number."""
+POST = ("postnorm", "deepnorm")
+"""Arrangements that normalise after a block."""
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,14 @@ def ends(size: Pass, vocab_size: int) -> int:
 
 
 def recomputed(size: Pass) -> int:
-    """Return what computing a block again adds to what it kept."""
+    """Return what computing a block again adds to what it kept, which it takes up."""
     counted = size.model.norm_type in ("rmsnorm", "layernorm") or not size.casts
     added = block(size) - (size.stream if counted else 0)
-    if size.tier.activation_checkpointing != "selective":
-        return added
-    rotated = size.model.position == "rope"
-    there = (1 if rotated else 3) * size.hidden  # results that are also read by what follows
-    if size.model.ffn != "relu":
-        there += _ups(size) * size.inner
-    if kernel_of(size.model, size.tier) != "math":
-        there += _attention_output(size)
-    return added - there
+    if size.model.norm_type in POST:
+        added -= size.stream  # the last norm's input is free before the widest gradients are there
+    if size.tier.activation_checkpointing == "selective":
+        added -= _results(size)
+    return added
 
 
 def gradients_on_their_way(size: Pass) -> int:
