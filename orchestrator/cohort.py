@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from orchestrator.fitting import config_of, gpu_share, memory_of
 from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.names import label_of, merged, safe
-from trainer.config import TierConfig
+from trainer.config import RunConfig, TierConfig
+from trainer.footprint.memory import GIB
 
 WORTH_STARTING_S = 20.0
 """Seconds of training that make the start of a cohort (about 0.1 to 3 s) a small matter."""
@@ -55,15 +57,33 @@ class Cohort:
         return f"{self.id} {merged(self.labels)}".strip()
 
 
-def share_of(trial: TrialRecord) -> Share:
-    """Return what a trial's tier asks for."""
+def share_of(trial: TrialRecord, hardware: Hardware | None = None) -> Share:
+    """Return what a trial gets: what its tier asks for, else what its predicted memory needs.
+
+    Args:
+        trial: As the ledger has it.
+        hardware: What may be used; None where nobody knows its memory.
+    """
     tier = TierConfig.model_validate(trial.config["tier"])
-    return Share(tier.cpus, (tier.gpus or 1.0) if tier.device == "cuda" else 0.0)
+    known = None if hardware is None else config_of(trial)
+    if tier.device == "cpu":
+        return Share(tier.cpus if known is None else _cores(tier, *known, hardware), 0.0)
+    if known is None or hardware is None:
+        return Share(tier.cpus, tier.gpus or 1.0)
+    return Share(tier.cpus, gpu_share(*known, min(hardware.gpus, default=0.0)))
+
+
+def _cores(tier: TierConfig, config: RunConfig, vocab_size: int, hardware: Hardware | None) -> int:
+    """Return a trial's cores: so many that no more run at once than fit in the memory."""
+    if hardware is None or not hardware.memory_gib:
+        return tier.cpus
+    needed = memory_of(config, vocab_size).total / (hardware.memory_gib * GIB)
+    return max(tier.cpus, min(hardware.cpus, math.ceil(needed * hardware.cpus)))
 
 
 def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
     """Return how many cohorts with this trial's share the machine runs at once."""
-    share = share_of(trial)
+    share = share_of(trial, hardware)
     if share.gpus:
         return max(1, int(len(hardware.gpus) / share.gpus))
     return max(1, hardware.cpus // share.cpus)
@@ -76,7 +96,11 @@ def predicted_s(trial: TrialRecord) -> float:
 
 
 def pack(
-    trials: Sequence[TrialRecord], workers: int, size: int | None = None, sweep: str = "cohort"
+    trials: Sequence[TrialRecord],
+    workers: int,
+    size: int | None = None,
+    sweep: str = "cohort",
+    hardware: Hardware | None = None,
 ) -> list[Cohort]:
     """Cut trials into cohorts, in the order of the plan.
 
@@ -89,20 +113,39 @@ def pack(
         workers: Cohorts that can run at once, at least 1.
         size: Trials per cohort, instead of the rule.
         sweep: The name that the cohorts have first.
+        hardware: What may be used: as many trials share a process as fit in its share of memory.
     """
     stem = safe(sweep)
     cohorts: list[Cohort] = []
-    for share, group in groupby(trials, key=share_of):
+    for share, group in groupby(trials, key=lambda trial: share_of(trial, hardware)):
         same = list(group)
         longest = max(predicted_s(trial) for trial in same)
         fits = max(1, math.floor(WORTH_STARTING_S / max(longest, 1e-6)))
         fair = max(1, math.ceil(len(same) / (3 * workers)))
         n = size if size is not None else min(fits, fair, LONGEST_COHORT)
+        n = _members(same, share, n, hardware)
         for first in range(0, len(same), n):
             some = same[first : first + n]
             ids, labels = tuple(t.id for t in some), tuple(label_of(t) for t in some)
             cohorts.append(Cohort(f"{stem}-{len(cohorts):04d}", ids, share, labels))
     return cohorts
+
+
+def _members(
+    trials: Sequence[TrialRecord], share: Share, most: int, hardware: Hardware | None
+) -> int:
+    """Return how many trials fit in one process, at least 1: the largest of them says."""
+    known = config_of(max(trials, key=lambda trial: trial.parameters))
+    if known is None or hardware is None:
+        return most
+    if share.gpus:
+        memory_gib = min(hardware.gpus, default=0.0) * share.gpus
+    else:
+        memory_gib = (hardware.memory_gib or 0.0) * share.cpus / hardware.cpus
+    n = most
+    while memory_gib and n > 1 and memory_of(*known, n).total > memory_gib * GIB:
+        n //= 2
+    return n
 
 
 class CohortQueue:

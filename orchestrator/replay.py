@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.automatic import misfits
 from orchestrator.errors import Problem, UsageError
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
@@ -21,7 +22,9 @@ from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.provenance import made_with
 from trainer.config import RunConfig
+from trainer.errors import InputError
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
+from trainer.tasks import vocab_size
 
 Row = tuple[int, dict[str, float]]
 CLOCKED = ("perf/", "mem/")
@@ -123,6 +126,10 @@ def train_alone(
     refusal = hardware.refuse(config.tier)
     if refusal is not None:
         raise UsageError(Problem(refusal, f"trial {trial_id}", "tier=cpu trains on the CPU"))
+    with contextlib.suppress(InputError):  # the task says what is wrong with its data
+        problems = misfits([(trial_id, config, vocab_size(config))], hardware)
+        if problems:
+            raise UsageError(*problems)
     from trainer import fit
 
     with tempfile.TemporaryDirectory(prefix="arbiter-debug-") as scratch:

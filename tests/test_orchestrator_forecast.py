@@ -91,7 +91,7 @@ def test_nothing_left_costs_nothing(tmp_path: Path) -> None:
 
 
 def sample(step_flops: float, rule_step_s: float, step_s: float) -> Sample:
-    return Sample("id", 1, step_flops, rule_step_s, 2.0, step_s, 9, 5.0, True)
+    return Sample("id", 1, step_flops, rule_step_s, 2.0, step_s, 9, 5.0, True, 0)
 
 
 def test_a_timed_shape_gives_its_own_seconds(tmp_path: Path) -> None:

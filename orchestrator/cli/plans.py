@@ -93,6 +93,8 @@ def plan(
         console.out(render_plan(made, ahead.forecast, output))
     for note in ahead.notes:
         console.say(f"note: {note}")
+    for problem in [] if strict else ahead.misfits:
+        console.say(f"note: does not fit here: {problem}")
     with gathering() as gather:
         with gather.step():
             if strict:

@@ -27,3 +27,9 @@ def parameter_count(config: RunConfig, vocab_size: int) -> int:
     if model.norm_type in ("rmsnorm", "layernorm"):
         total += norm  # the last norm; deepnorm has none
     return total
+
+
+def vocabulary_of(config: RunConfig, parameters: int) -> int:
+    """Return the input symbols with which a config has so many parameters, without its data."""
+    few, one_more = parameter_count(config, 2), parameter_count(config, 3)
+    return max(2, 2 + (parameters - few) // (one_more - few))
