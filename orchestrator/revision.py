@@ -79,14 +79,14 @@ class Revision:
         revised = check(composition.settings)
         if self.automatic is None:
             return revised
-        given = {key.removeprefix("tier.") for key in settled}
-        given |= {
+        wanted = {key.removeprefix("tier.") for key in settled}
+        wanted |= {
             key.removeprefix("tier.")
             for key, (_, place) in self.settings.items()
             if place == COMMAND_LINE
         }
         try:
-            return best_fit(revised, vocab_size(revised), self.automatic, given) or revised
+            return best_fit(revised, vocab_size(revised), self.automatic, wanted) or revised
         except InputError:  # who trains it says what is wrong with the data
             return revised
 

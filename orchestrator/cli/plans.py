@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,6 +105,9 @@ def plan(
                 _refuse_long(ahead.forecast, allowed_s)
     if directory.ledger.exists() and not ahead.forecast.cohorts:
         console.say(f"next: arbiter leaderboard {directory.shown()}")
+    elif ahead.misfits and scale is None:
+        smaller = replace(request, scale="smoke")
+        console.say(f"next: {typed_as('plan', smaller, gpus=gpus, reuse=reuse, strict=strict)}")
     else:
         console.say(f"next: {typed_as('sweep', request, gpus=gpus, reuse=reuse, strict=strict)}")
     return 0
