@@ -85,7 +85,8 @@ def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
     """Return how many cohorts with this trial's share the machine runs at once."""
     share = share_of(trial, hardware)
     if share.gpus:
-        return max(1, int(len(hardware.gpus) / share.gpus))
+        on_gpus = int(len(hardware.gpus) / share.gpus)
+        return max(1, min(on_gpus, hardware.cpus // share.cpus))
     return max(1, hardware.cpus // share.cpus)
 
 

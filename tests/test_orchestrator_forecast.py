@@ -132,7 +132,7 @@ def test_the_ends_and_some_shapes_between_are_timed(tmp_path: Path) -> None:
     ("hardware", "budget_s", "why"),
     [
         (CPU_ONLY, 30.0, "two steps take about"),
-        (Hardware(cpus=2, gpus=(0.5,)), 1e9, "its weights and optimizer do not fit in memory"),
+        (Hardware(cpus=2, gpus=(0.5,)), 1e9, "was not timed: it needs"),
     ],
     ids=["too slow", "too large"],
 )
@@ -225,7 +225,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_a_gpu_has_a_process_for_each_cohort() -> None:
     gpu = Hardware(cpus=2, gpus=(80.0,))
-    plan = make_plan(Request(strategy="grid", scale="smoke", tier="high_vram"), gpu)
+    whole = ("tier.gpus=1",)
+    plan = make_plan(
+        Request(strategy="grid", scale="smoke", tier="high_vram", overrides=whole), gpu
+    )
     given: dict[str, Any] = {"free_bytes": 10**12, "cohort_size": 1}
     forecast = make_forecast(plan.trials, gpu, **given)
     trained_s = sum(outlook.left_s for outlook in forecast.outlooks)
