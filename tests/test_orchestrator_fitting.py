@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import hardware as machines
+from orchestrator.cli import console
 from orchestrator.cli.app import run
 from orchestrator.cohort import pack, share_of, workers_for
 from orchestrator.errors import Exit, UsageError
@@ -104,10 +105,10 @@ def test_the_choice_is_said_with_its_reason_and_place() -> None:
 
 def test_a_share_is_enough_for_the_memory_and_not_less_than_the_time_it_computes() -> None:
     small, deep = planned().trials[0], planned(*DEEP).trials[0]
-    shares = {trial: gpu_share(trial.config, 256, 79.1) for trial in (small, deep)}
-    assert shares[deep] == 1.0 > shares[small]
-    assert shares[small] in SHARES
-    assert small.memory.total <= shares[small] * 79.1 * GIB
+    share, all_of_it = (gpu_share(trial.config, 256, 79.1) for trial in (small, deep))
+    assert all_of_it == 1.0 > share
+    assert share in SHARES
+    assert small.memory.total <= share * 79.1 * GIB
     card = small.memory.total / GIB * 2.5
     assert gpu_share(small.config, 256, card) == 1 / 2
 
@@ -146,18 +147,19 @@ def test_on_cpus_no_more_run_at_once_than_fit() -> None:
 
 
 def test_it_is_refused_by_name_with_the_nearest_setting_that_fits(tmp_path: Path) -> None:
-    small = Hardware(cpus=2, memory_gib=1.5)
-    plan = planned("model.dim=256", "tier.micro_batch=16", "model.vocab_size=8192", hardware=small)
+    small = Hardware(cpus=2, memory_gib=1.0)
+    model = ("model.dim=256", "model.vocab_size=8192", "tier.activation_checkpointing=off")
+    plan = planned(*model, "tier.micro_batch=16", hardware=small)
     directory = RunDirectory(tmp_path / "run")
     with pytest.raises(UsageError) as caught:
         run_sweep(plan, directory, small, Execution("inline"), command=[], notify=print)
     said = str(caught.value)
     assert f"trial {plan.trials[0].id}: tier cpu is predicted to need" in said
-    assert "with micro-batch 16, expected at most 1.5 GiB of memory" in said
+    assert "with micro-batch 16, expected at most 1.0 GiB of memory" in said
     assert "hint: tier.micro_batch=" in said
     assert not directory.path.exists()
     (hint,) = [line.partition("hint: ")[2] for line in said.splitlines() if "hint" in line]
-    fitting = planned("model.dim=256", "model.vocab_size=8192", hint, hardware=small)
+    fitting = planned(*model, hint, hardware=small)
     assert fits(fitting.trials[0].config, 8192, small)
 
 
@@ -181,10 +183,10 @@ def test_commands_refuse_it_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    typed(monkeypatch, tmp_path, Hardware(cpus=2, memory_gib=0.5))
-    assert ended(monkeypatch, [*command, "-q"]) == Exit.USAGE
+    typed(monkeypatch, tmp_path, Hardware(cpus=2, memory_gib=0.1))
+    assert ended(monkeypatch, command) == Exit.USAGE
     said = capsys.readouterr().err
-    assert "is predicted to need" in said and "expected at most 0.5 GiB" in said
+    assert "is predicted to need" in said and "expected at most 0.1 GiB" in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -216,6 +218,7 @@ def test_each_shape_has_its_needs_under_each_tier() -> None:
 
 def typed(monkeypatch: pytest.MonkeyPatch, folder: Path, machine: Hardware) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(console, "_quiet", False)
     monkeypatch.setenv("ARBITER_RUNS", str(folder / "runs"))
     detect: Callable[[], Hardware] = lambda: machine  # noqa: E731
     monkeypatch.setattr(machines, "detect", detect)
