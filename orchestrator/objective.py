@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.ledger import TrialRecord
+from trainer.grokking import HOLD, lower_bound
 from trainer.grokking import METRICS as EVENT_METRICS
-from trainer.grokking import lower_bound
 from trainer.reporting import Reason
 
 WATCHED = (Reason.FINISHED, Reason.BUDGET, Reason.WALL_CLOCK)
@@ -62,8 +62,9 @@ class Objective:
             return Observation(value) if math.isfinite(value) else None
         if not self.event:
             return None
-        bound = lower_bound(self.metric, trial.final, _evaluated_step(trial))
-        return Observation(bound, censored=True) if bound else None
+        watched = _watched_step(trial)
+        bound = None if watched is None else lower_bound(self.metric, trial.final, watched)
+        return None if bound is None else Observation(bound, censored=True)
 
     def value(self, trial: TrialRecord) -> float | None:
         """Return the trial's objective; None unless it finished and reported it."""
@@ -76,8 +77,15 @@ class Objective:
         return f"test/{name}" if group == "val" else None
 
 
-def _evaluated_step(trial: TrialRecord) -> int:
-    """Return the last step at which a trial was evaluated: all of it where it finished."""
-    if trial.reason is Reason.FINISHED:
-        return trial.step
-    return trial.step - trial.step % int(trial.config["training"]["eval_interval"])
+def _watched_step(trial: TrialRecord) -> int | None:
+    """Return the last step at which a streak that began would have been told; None for none.
+
+    That is the `HOLD`-th last evaluation: of a streak that begins later the end is not seen.
+    """
+    every = int(trial.config["training"]["eval_interval"])
+    evaluations, rest = divmod(trial.step, every)
+    if (
+        rest and trial.reason is Reason.FINISHED
+    ):  # the last step is evaluated, whatever the interval
+        evaluations += 1
+    return (evaluations - HOLD + 1) * every if evaluations >= HOLD else None

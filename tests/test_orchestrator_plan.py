@@ -267,6 +267,16 @@ def test_a_time_that_may_not_come_is_judged_by_its_median(tmp_path: Path) -> Non
     )
 
 
+def test_a_streak_needs_its_evaluations(tmp_path: Path) -> None:
+    table = "[training]\nsteps = 60\neval_interval = 30\n[objective]\nmetric = 'grok/delay'\n"
+    path = own(tmp_path, table)
+    assert refused(path) == (
+        f"{path}:5: objective.metric: grok/delay takes 3 evaluations in a row, the run has 2:"
+        " training.eval_interval is 30 of 60 steps\n  hint: training.eval_interval=3"
+    )
+    assert planned(path, "training.eval_interval=29").trials
+
+
 def test_a_single_run_takes_no_axis() -> None:
     message = refused(None, "model.dim=16,32")
     assert message.startswith("command line: model.dim: got 2 values, a single run takes one")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -33,7 +34,7 @@ def trials(
     step: int = 4_000,
     **final: float,
 ) -> list[TrialRecord]:
-    """Runs of 4,000 steps; a negative time is that of a run that stopped there without."""
+    """Runs of 4,000 steps; a negative time is how long a run was watched that did not get there."""
     found = []
     for point, values in points.items():
         for seed, value in enumerate(values):
@@ -45,10 +46,10 @@ def trials(
                     point_id=point,
                     seed=seed,
                     changed={"training.weight_decay": point},
-                    config={"training": {"eval_interval": 30}},
+                    config={"training": {"eval_interval": 10}},
                     state=State.ENDED,
                     reason=reason,
-                    step=step if value > 0 else int(-value),
+                    step=step if value > 0 else int(-value) + 20,
                     final=own | final,
                 )
             )
@@ -193,12 +194,12 @@ def test_points_of_which_as_little_is_known_share_a_rank() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_run_counts_as_watched_where_it_ended_by_design(reason: Reason) -> None:
-    found = trials({"p": [-100]}, reason=reason)
+    found = [replace(t, step=129) for t in trials({"p": [-100]}, reason=reason)]
     (entry,) = rank(found, Objective(GENERALISED))
     if reason is Reason.FINISHED:
-        assert entry.seed_bounds == (100.0,)
+        assert entry.seed_bounds == (110.0,)  # evaluated at …, 110, 120 and at its end
     elif reason in (Reason.BUDGET, Reason.WALL_CLOCK):
-        assert entry.seed_bounds == (90.0,)  # its last evaluation; they are 30 steps apart
+        assert entry.seed_bounds == (100.0,)  # evaluated at …, 100, 110, 120
     else:
         assert entry.rank is None and entry.seed_bounds == (None,)
         assert entry.state == reason.value
@@ -217,7 +218,9 @@ def test_a_delay_is_censored_at_its_ratio() -> None:
     assert (entry.value, entry.seed_bounds) == (5.0, (None, 40.0))
     (entry,) = rank(trials({"p": [-4000]}, DELAY), objective)
     assert entry.rank is None
-    assert entry.reason == "grok/delay has no meaning: it did not memorise before it ended"
+    assert entry.reason == (
+        "grok/delay cannot be known: it never memorised, or was not evaluated often enough"
+    )
 
 
 # What a person and a program read

@@ -201,7 +201,7 @@ def lower_bound(metric: str, final: dict[str, float], step: int) -> float | None
     Args:
         metric: One of `METRICS`.
         final: The last metrics of the run.
-        step: The last step at which it was evaluated.
+        step: The last step at which a streak that began would have been told.
 
     Returns:
         None where nothing is known: a delay begins with memorisation.

@@ -266,7 +266,8 @@ def _detail(trial: TrialRecord, objective: Objective) -> str:
         value = objective.value(trial)
         if value is None:
             if objective.event:
-                return f"{objective.metric} has no meaning: it did not memorise before it ended"
+                why = "it never memorised, or was not evaluated often enough"
+                return f"{objective.metric} cannot be known: {why}"
             return f"{objective.metric} was not reported"
         if _finite(value) is None:
             return f"{objective.metric} is {value}, which is not finite"
