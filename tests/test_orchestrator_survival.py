@@ -6,20 +6,32 @@ import csv
 import io
 import json
 import random
+import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.layout import RunDirectory
 from orchestrator.leaderboard import Leaderboard, build, rank, render
 from orchestrator.leaderboard.survival import log_rank, quantile, survival
 from orchestrator.ledger import State, TrialRecord
 from orchestrator.objective import Objective, Observation
+from orchestrator.plan import make_plan
+from orchestrator.request import Request
+from orchestrator.trial_page import read_trial_page, render_trial
+from orchestrator.verify import find_damage
+from tests.sweeps import CPU_ONLY, run_plan, tiny_plan
 from trainer.reporting import Reason
 
 GENERALISED, DELAY = "grok/generalised_step", "grok/delay"
 HALF = Fraction(1, 2)
+GROKS = (
+    *("data.p=23", "data.train_frac=0.8", "model.dim=64", "training.learning_rate=0.03"),
+    *("training.beta2=0.98", "training.grad_clip=null", "training.eval_interval=5"),
+)
 
 
 def seen(*values: float) -> list[Observation]:
@@ -50,7 +62,7 @@ def trials(
                     state=State.ENDED,
                     reason=reason,
                     step=step if value > 0 else int(-value) + 20,
-                    final=own | final,
+                    final={"grok/state": 1.0} | own | final,
                 )
             )
     return found
@@ -221,6 +233,28 @@ def test_a_delay_is_censored_at_its_ratio() -> None:
     assert entry.reason == (
         "grok/delay cannot be known: it never memorised, or was not evaluated often enough"
     )
+
+
+def test_a_sweep_that_trains_ranks_what_did_not_generalise(tmp_path: Path) -> None:
+    tiny_plan(
+        tmp_path,
+        steps=200,
+        weight_decays=(0.0, 2.0),
+        checkpoint=60,
+        extra=f"[objective]\nmetric = '{GENERALISED}'\n",
+    )
+    plan = make_plan(Request(strategy=str(tmp_path / "tiny.toml"), overrides=GROKS), CPU_ONLY)
+    outcome = run_plan(plan, tmp_path / "run")
+    never, groks = sorted(outcome.board.entries, key=lambda e: e.changed["training.weight_decay"])
+    assert (groks.rank, groks.n_censored, never.rank, never.n_censored) == (1, 0, 2, 2)
+    assert groks.value is not None and never.value is None and never.bound == 190
+    document = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+    assert document["entries"][1][f"{GENERALISED}_lower_bound"] == 190
+    directory = RunDirectory(tmp_path / "run")
+    shown = render_trial(read_trial_page(directory, groks.trial_ids[0]), "table")
+    assert "grokking " in shown and "generalised: memorised at step " in shown
+    assert re.search(r"step-\d+-generalised", shown)
+    assert find_damage(directory).problems == []
 
 
 # What a person and a program read

@@ -265,7 +265,7 @@ def groks(**sections: Metrics) -> RunConfig:
             "beta2": 0.98,
             "grad_clip": None,
         },
-        checkpoint={"interval": 7, "keep": 1},
+        checkpoint={"interval": 40, "keep": 1},
         **sections,
     )
 
@@ -318,7 +318,10 @@ def test_text_is_judged_by_the_mean_of_all_its_steps(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_a_run_that_ended_before() -> None:
-    assert lower_bound(GENERALISED_STEP, {}, 4_000) == 4_000
-    assert lower_bound(DELAY, {MEMORISED_STEP: 100.0}, 4_000) == 40
-    assert lower_bound(DELAY, {}, 4_000) is None
-    assert lower_bound(DELAY, {GENERALISED_STEP: 100.0}, 4_000) is None
+    followed = {STATE: 1.0}
+    assert lower_bound(GENERALISED_STEP, followed, 4_000) == 4_000
+    assert lower_bound(GENERALISED_STEP, {"train/accuracy": 0.5}, 4_000) == 4_000
+    assert lower_bound(GENERALISED_STEP, {"val/loss": 0.5}, 4_000) is None
+    assert lower_bound(DELAY, followed | {MEMORISED_STEP: 100.0}, 4_000) == 40
+    assert lower_bound(DELAY, followed, 4_000) is None
+    assert lower_bound(DELAY, followed | {GENERALISED_STEP: 100.0}, 4_000) is None

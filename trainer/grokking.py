@@ -204,8 +204,11 @@ def lower_bound(metric: str, final: dict[str, float], step: int) -> float | None
         step: The last step at which a streak that began would have been told.
 
     Returns:
-        None where nothing is known: a delay begins with memorisation.
+        None where nothing is known: the run was not followed, as text was not by an earlier
+        version, or for a delay, which begins with memorisation, it did not memorise.
     """
+    if STATE not in final and "train/accuracy" not in final:
+        return None
     if metric != DELAY:
         return float(step)
     if MEMORISED_STEP not in final or GENERALISED_STEP in final:
