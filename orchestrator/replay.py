@@ -20,7 +20,7 @@ from orchestrator.layout import RunDirectory
 from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.provenance import made_with
-from trainer.config import RunConfig
+from trainer.config import RunConfig, TierConfig
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
 
 Row = tuple[int, dict[str, float]]
@@ -89,6 +89,10 @@ class Narrator:
         self.tell(f"step {step} of {self.steps}: {_in_words(metrics)}")
         self.comparison.take(step, metrics)
         return GO_ON
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """Tell that it goes on under a lower tier."""
+        self.tell(detail)
 
     def flush(self) -> None:
         """Nothing waits."""
