@@ -64,10 +64,13 @@ def as_low_as(tier: TierConfig, known: TierConfig, batch_size: int) -> TierConfi
 
 def in_words(before: TierConfig, after: TierConfig, batch_size: int) -> str:
     """Return what is lower: `micro-batch 8 → 4, activation checkpointing off → full`."""
-    rows = [rows_a_pass(tier, batch_size) for tier in (before, after)]
-    pairs = {
-        "micro-batch": rows,
-        "activation checkpointing": [t.activation_checkpointing for t in (before, after)],
-        "attention": [t.attention for t in (before, after)],
-    }
-    return ", ".join(f"{name} {old} → {new}" for name, (old, new) in pairs.items() if old != new)
+
+    def facts(tier: TierConfig) -> dict[str, str]:
+        return {
+            "micro-batch": str(rows_a_pass(tier, batch_size)),
+            "activation checkpointing": tier.activation_checkpointing,
+            "attention": tier.attention,
+        }
+
+    old, new = facts(before), facts(after)
+    return ", ".join(f"{name} {old[name]} → {new[name]}" for name in old if old[name] != new[name])

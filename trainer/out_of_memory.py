@@ -66,8 +66,8 @@ def free_cache(device: str) -> None:
 
 def on_host(state: State) -> State:
     """Return a copy of a state in host memory."""
-    copies = [
+    model, optimizer = (
         {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
         for tensors in (state.model, state.optimizer)
-    ]
-    return State(*copies, extra=state.extra)
+    )
+    return State(model, optimizer, state.extra)
