@@ -194,6 +194,22 @@ def test_a_model_that_cannot_be_made_steps_down_from_the_start(
     assert told(reporter) == ["out of memory at the start: micro-batch 5 → 2"]
 
 
+def test_a_state_waits_until_the_model_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = help.write_text(tmp_path)
+    config = help.corpus(text, checkpoint={"enable": False})
+    expected, rows = by_hand(help.corpus(text), tmp_path / "hand", 4, {"micro_batch": 1})
+    small_card(monkeypatch, at_most(2, from_step=4))
+    once(monkeypatch, solo, "build_model", 2)
+    result, reporter = help.run(config, tmp_path / "card")
+    assert (result.final, reporter.rows()) == (expected.final, rows)
+    assert told(reporter) == [
+        "out of memory at step 5: micro-batch 4 → 2",
+        "out of memory at step 5: micro-batch 2 → 1",
+    ]
+
+
 def test_the_members_of_a_stack_step_down_and_the_others_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,7 +275,7 @@ class _Run:
             sound: Whether the engine holds that state; else it goes back to a checkpoint.
         """
         state = self._leave(error, where, sound=sound)
-        note = within_memory(lambda: self._build(state), self._leave)
+        note = within_memory(lambda: self._build(state), lambda again: self._leave(again, where))
         if state is None:
             self._begin(note)
 

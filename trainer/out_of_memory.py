@@ -54,7 +54,7 @@ def let_go(error: BaseException) -> None:
 
 
 def free_cache(device: str) -> None:
-    """Give back what nobody refers to any more.
+    """Give back what nobody refers to any more, and measure the peak anew: it was of another tier.
 
     Args:
         device: "cpu" or "cuda".
@@ -62,6 +62,7 @@ def free_cache(device: str) -> None:
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def on_host(state: State) -> State:
