@@ -24,7 +24,7 @@ INTERVAL_S = 1.0
 MOST_NEWS = 5
 """Lines of news a look; a thousand trials that fail alike are not a thousand lines."""
 
-NEWS = ("ended", "died", "started", "stepped_down", "learned")
+NEWS = ("ended", "died", "started", "stepped_down")
 """Kinds of events that may be news."""
 
 ORDINARY = {reason.value for reason in (Reason.FINISHED, Reason.PRUNED, Reason.INTERRUPTED)}
