@@ -80,7 +80,7 @@ class SoloEngine:
             error = raised
         stacked = torch.stack(losses).cpu() if losses else torch.empty(0)
         sound = not unit.optimizer.midway
-        return [Advance(len(losses), stacked, float(norm), error, sound)]
+        return [Advance(len(losses), stacked, float(norm), error, sound=sound)]
 
     @torch.no_grad()
     def evaluate(self, key: str, split: str) -> dict[str, float]:

@@ -108,7 +108,7 @@ class StackedEngine(SoloEngine):
                 torch.stack(losses[key]).cpu() if losses[key] else torch.empty(0),
                 float(norms.get(key, math.nan)),
                 errors.get(key),
-                key not in torn,
+                sound=key not in torn,
             )
             for key in keys
         ]
