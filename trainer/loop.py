@@ -25,7 +25,7 @@ from trainer.grokking import GrokkingTracker
 from trainer.limits import Limits, peak_gpu_gib
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter
 from trainer.schedule import learning_rate
-from trainer.tasks import Task, build_task
+from trainer.tasks import Task, build_task, input_hashes
 
 LOCK_WAIT_S = 30.0
 """How long a member waits for a dying process that still holds its directory."""
@@ -98,6 +98,7 @@ class _Run:
         self.lock = FileLock(self.directory / ".lock")
         self.tracker = GrokkingTracker()
         self.task: Task | None = None
+        self.data: dict[str, str] = {}
         self.board: TensorBoard | None = None
         self.result: FitResult | None = None
         self.step = 0
@@ -114,6 +115,7 @@ class _Run:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self.lock.acquire(timeout=LOCK_WAIT_S)
                 self.task = build_task(self.config)
+                self.data = input_hashes(self.config)
                 self.engine.add(self.id, self.config, self.task)
                 note = self._restore()
                 self.board = TensorBoard(
@@ -249,8 +251,18 @@ class _Run:
             "grokking": self.tracker.state(),
             "last_evaluation": self.last_evaluation,
         }
-        rows = self.unsaved_rows
-        self.store.save(Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows))
+        self.store.save(
+            Checkpoint(
+                self.id,
+                self.step,
+                state.model,
+                state.optimizer,
+                extra,
+                self.unsaved_rows,
+                self.config.model_dump(mode="json"),
+                self.data,
+            )
+        )
         self.saved_step, self.unsaved_rows = self.step, []
 
     def _finish(self, detail: str) -> None:

@@ -1,0 +1,28 @@
+"""How likely the model finds each split: loss, perplexity, bits per byte, accuracy.
+
+It is the task's own evaluation, on `evaluation.tokens` of each split: where a training evaluates
+on as many, the validation figures are those of its last row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.config import RunConfig
+from trainer.evaluation.clock import Clock
+from trainer.evaluation.subject import Subject
+
+SPLITS = ("train", "val", "test")
+
+
+def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]:
+    """Return the metrics of each split that is not empty, and what knowing nothing would give."""
+    model: Any = subject.timed(clock)
+    values: dict[str, Any] = {}
+    for split in SPLITS:
+        metrics = subject.task.evaluate(model, split, subject.device)
+        if metrics:
+            values[split] = {name.partition("/")[2]: value for name, value in metrics.items()}
+    baselines = subject.task.baselines()
+    values["baseline"] = {name.partition("/")[2]: value for name, value in baselines.items()}
+    return values

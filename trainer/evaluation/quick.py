@@ -1,0 +1,89 @@
+"""Evaluate a checkpoint in bounded time: all parts in their order, then the gates.
+
+A part reads a fixed amount (`[evaluation]`) and is done whole or not at all: when the time
+budget runs out, it and those behind it are left out by name. So the same checkpoint gives the
+same numbers on the same device, however fast that is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.config import RunConfig
+from trainer.evaluation import activations, attention, likelihood, memorisation, probe_file, probes
+from trainer.evaluation.clock import Clock, NotApplicableError, OutOfTimeError
+from trainer.evaluation.probe_file import ProbeSet
+from trainer.evaluation.result import Evaluation, Part, Status, judge
+from trainer.evaluation.subject import Subject, load
+
+Measure = Callable[[Subject, RunConfig, Clock], dict[str, Any]]
+
+
+def evaluate(
+    checkpoint: Path, config: RunConfig, *, notify: Callable[[str], None] = lambda line: None
+) -> Evaluation:
+    """Evaluate a checkpoint; nothing is written.
+
+    Args:
+        checkpoint: A `step-…` folder.
+        config: What it was trained with; its `evaluation` and `tier` say what is read and how
+            it is computed.
+        notify: Told a line as each part begins.
+
+    Raises:
+        InputError: The checkpoint is damaged, of another architecture or of other data, or the
+            probes cannot be read.
+    """
+    began = time.perf_counter()
+    asked = _probes(config)  # what is wrong with the file is said before anything is computed
+    subject = load(checkpoint, config)
+    measures: dict[str, Measure] = {
+        "likelihood": likelihood.measure,
+        "memorisation": memorisation.measure,
+        "probes": lambda s, c, clock: probes.measure(s, c, clock, asked),
+        "activations": activations.measure,
+        "attention": attention.measure,
+    }
+    load_s = time.perf_counter() - began
+    clock = Clock(config.evaluation.time_budget_s)
+    parts = []
+    for name, measure in measures.items():
+        notify(f"{name} …")
+        parts.append(_part(name, measure, subject, config, clock))
+    tier = subject.config.tier
+    return Evaluation(
+        {
+            "trial_id": subject.trial_id,
+            "step": subject.step,
+            "model_sha256": subject.model_sha256,
+        },
+        {"task": config.data.task, "device": tier.device, "precision": tier.precision},
+        tuple(parts),
+        judge(config.evaluation, tuple(parts)),
+        load_s,
+    )
+
+
+def _probes(config: RunConfig) -> ProbeSet | NotApplicableError:
+    try:
+        return probe_file.chosen(config)
+    except NotApplicableError as error:
+        return error
+
+
+@torch.inference_mode()
+def _part(name: str, measure: Measure, subject: Subject, config: RunConfig, clock: Clock) -> Part:
+    began = clock.elapsed_s
+    try:
+        clock.check()
+        values = measure(subject, config, clock)
+    except OutOfTimeError as error:
+        return Part(name, Status.LEFT_OUT, str(error), seconds=clock.elapsed_s - began)
+    except NotApplicableError as error:
+        return Part(name, Status.NOT_APPLICABLE, str(error))
+    return Part(name, Status.DONE, values=values, seconds=clock.elapsed_s - began)
