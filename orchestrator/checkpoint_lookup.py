@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,6 @@ from trainer.evaluation.manifest import config_of, describe
 from trainer.identity import trial_id
 from trainer.tasks import data_hash
 
-FREE = ("evaluation.", "tier.")
-"""Sections that may be changed: they decide nothing of what was learned."""
 USAGE = "a step-… folder, a trial's folder or id, or a run"
 
 
@@ -34,18 +33,12 @@ class Found:
     """A checkpoint, and how it was found.
 
     Args:
-        path: The `step-…` folder.
+        path: The `step-…` folder, as a person would type it here.
         note: What was chosen where several were meant; empty where the folder was named.
     """
 
     path: Path
     note: str = ""
-
-    def shown(self) -> str:
-        """Return the path as a person would type it here."""
-        with contextlib.suppress(ValueError):
-            return str(self.path.absolute().relative_to(Path.cwd()))
-        return str(self.path)
 
     @property
     def trial(self) -> Path | None:
@@ -67,7 +60,7 @@ def find_checkpoint(given: str) -> Found:
     path = Path(given).expanduser()
     with contextlib.suppress(OSError):  # a name too long for the file system
         if (path / "manifest.json").exists() or (path.is_dir() and path.name.startswith("step-")):
-            return Found(path)
+            return _found(path)
         if (path / "ledger.db").is_file() or (runs_root() / given / "ledger.db").is_file():
             return _leader(find_run(given))
         if path.is_dir():
@@ -96,13 +89,19 @@ def find_checkpoint(given: str) -> Found:
     return _newest(directory.trial(trial) / "checkpoints", f"trial {trial}")
 
 
+def _found(path: Path, note: str = "") -> Found:
+    with contextlib.suppress(ValueError):
+        path = path.absolute().relative_to(Path.cwd())
+    return Found(path, note)
+
+
 def _newest(folder: Path, what: str) -> Found:
     there = complete_checkpoints(folder)
     if not there:
         message = f"{what} has no checkpoint"
         hint = f"expected {USAGE}; a trial with checkpoint.enable=false keeps none"
         raise UsageError(Problem(message, str(folder), hint))
-    return Found(there[-1], f"the newest of {len(there)}" if len(there) > 1 else "")
+    return _found(there[-1], f"the newest of {len(there)}" if len(there) > 1 else "")
 
 
 def _leader(directory: RunDirectory) -> Found:
@@ -121,20 +120,28 @@ def _leader(directory: RunDirectory) -> Found:
     return Found(found.path, f"the leader of {len(trials)} trials, {leader}{of}")
 
 
-def config_for(found: Found, revision: Revision) -> RunConfig:
+def config_for(found: Found, revision: Revision, sections: Sequence[str]) -> RunConfig:
     """Return what a checkpoint was trained with, with the settings of a revision on top.
+
+    Args:
+        found: The checkpoint.
+        revision: What was typed. Where data lie may be typed as well: their content is compared.
+        sections: The sections that may be changed; they decide nothing of what was learned.
 
     Raises:
         UsageError: The revision changes what was learned, or nothing says how it was trained.
     """
+    typed = {key: place for key, (_, place) in revision.settings.items()}
+    typed |= {key: place for key, (_, _, place) in revision.deferred.items()}
+    free = " and ".join(f"{section}.*" for section in sections)
     problems = [
         Problem(
-            f"{key}: a checkpoint is evaluated as it was trained",
+            f"{key} cannot be changed here: a checkpoint is looked at as it was trained",
             place,
-            "only evaluation.* and tier.* may be given, and the paths of data that moved",
+            f"{free} may be given, and the paths of data that moved",
         )
-        for key, (_, place) in revision.settings.items()
-        if not key.startswith(FREE) and key not in PATHS
+        for key, place in typed.items()
+        if key.partition(".")[0] not in sections and key not in PATHS
     ]
     if problems:
         raise UsageError(*problems)
@@ -152,7 +159,7 @@ def config_for(found: Found, revision: Revision) -> RunConfig:
         raise refused(error, found) from error
     if not same:
         message = (
-            f"{found.shown()} is of trial {manifest['trial_id']}: the config beside it, with its"
+            f"{found.path} is of trial {manifest['trial_id']}: the config beside it, with its"
             " data, gives another id"
         )
         hint = "the data or the config are not what they were when it was trained"
@@ -164,7 +171,7 @@ def _beside(found: Found) -> RunConfig:
     """Return the `config.yaml` of the trial: older checkpoints do not hold their config."""
     path = None if found.trial is None else found.trial / "config.yaml"
     if path is None or not path.is_file():
-        message = f"{found.shown()} does not say how it was trained: an older version wrote it"
+        message = f"{found.path} does not say how it was trained: an older version wrote it"
         hint = "put it back into trials/<id>/checkpoints/, beside the config.yaml of its trial"
         raise UsageError(Problem(message, "", hint))
     try:
@@ -185,5 +192,5 @@ def keep(found: Found, document: str) -> Path | None:
 
 def refused(error: InputError, found: Found) -> UsageError:
     """Return what the trainer refuses as an error of the command line."""
-    place = "" if found.path.name in str(error) else found.shown()
+    place = "" if found.path.name in str(error) else str(found.path)
     return UsageError(Problem(str(error), place, error.hint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,15 @@ Changes = Annotated[
         autocompletion=complete.settings,
     ),
 ]
+TierChanges = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of the tier (tier=cpu).",
+        show_default=False,
+        autocompletion=complete.settings,
+    ),
+]
 
 
 def evaluate(
@@ -77,7 +87,7 @@ def evaluate(
     if out is not None and not (out.parent.is_dir() and not out.is_dir()):
         hint = "a file in a folder that exists"
         raise UsageError(Problem(f"cannot write {str(out)!r}", "--out", hint))
-    found, config = _chosen(checkpoint, changes, gpus)
+    found, config = _chosen(checkpoint, changes, gpus, ("evaluation", "tier"))
     from orchestrator.checkpoint_lookup import keep, refused
     from orchestrator.evaluation_page import document, render_evaluation
     from orchestrator.layout import write_whole
@@ -88,30 +98,30 @@ def evaluate(
         evaluation = quick(found.path, config, notify=console.say)
     except InputError as error:
         raise refused(error, found) from error
-    page = render_evaluation(evaluation, found.shown(), output)
+    page = render_evaluation(evaluation, str(found.path), output)
     if out is None:
         console.out(page)
     else:
         write_whole(out, page)
         console.say(f"wrote {out}")
-    kept = keep(found, document(evaluation, found.shown()))
+    kept = keep(found, document(evaluation, str(found.path)))
     where = "not kept: it does not lie in the folder of a trial" if kept is None else _short(kept)
     console.say(f"evaluation: {where}")
     failed = [gate.name for gate in evaluation.gates if not gate.passed]
     if failed:
         console.say(f"{len(failed)} of {len(evaluation.gates)} gates failed: {', '.join(failed)}")
     command = "sample" if config.data.task == "corpus" else "show"
-    what = found.shown() if command == "sample" else evaluation.checkpoint["trial_id"]
+    what = str(found.path) if command == "sample" else evaluation.checkpoint["trial_id"]
     console.say(f"next: arbiter {command} {shlex.quote(str(what))}")
     return Exit.FAILED_TRIALS if failed else Exit.OK
 
 
 def sample(
     checkpoint: Checkpoint,
-    changes: Changes = None,
+    changes: TierChanges = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", help="Text to go on with. Default: how the held-out text begins."),
+        typer.Option("--prompt", help="Text to go on with. Default: a line of held-out text."),
     ] = None,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens to add.")] = 128,
     temperature: Annotated[
@@ -143,10 +153,12 @@ def sample(
     if prompt == "":
         hint = "leave it out to start from the held-out text"
         raise UsageError(Problem("got no text, expected some", "--prompt", hint))
-    found, config = _chosen(checkpoint, changes, gpus)
+    if math.isnan(temperature):
+        raise UsageError(Problem("got nan, expected a number", "--temperature"))
+    found, config = _chosen(checkpoint, changes, gpus, ("tier",))
     if config.data.task != "corpus":
         message = f"task {config.data.task} has no text to go on with"
-        raise UsageError(Problem(message, found.shown(), f"arbiter eval {found.shown()}"))
+        raise UsageError(Problem(message, str(found.path), f"arbiter eval {found.path}"))
     from orchestrator.checkpoint_lookup import refused
     from trainer.errors import InputError
     from trainer.evaluation.continuation import continue_text
@@ -165,7 +177,7 @@ def sample(
     except InputError as error:
         raise refused(error, found) from error
     if output == "json":
-        fields = {"checkpoint": found.shown(), "seed": seed, "temperature": temperature}
+        fields = {"checkpoint": str(found.path), "seed": seed, "temperature": temperature}
         samples = [{"prompt": said, "continuation": more} for said, more in texts]
         console.out(json.dumps({**fields, "top_k": top_k, "samples": samples}, indent=1))
     else:
@@ -173,12 +185,12 @@ def sample(
             if count > 1:
                 console.out(f"[{number} of {count}]")
             console.out(said + more)
-    console.say(f"next: arbiter eval {shlex.quote(found.shown())}")
+    console.say(f"next: arbiter eval {shlex.quote(str(found.path))}")
     return Exit.OK
 
 
 def _chosen(
-    checkpoint: str, changes: list[str] | None, gpus: int | None
+    checkpoint: str, changes: list[str] | None, gpus: int | None, sections: tuple[str, ...]
 ) -> tuple[Found, RunConfig]:
     """Return the checkpoint that was meant, and what it was trained with."""
     from orchestrator.checkpoint_lookup import config_for, find_checkpoint
@@ -190,13 +202,13 @@ def _chosen(
     hardware = detect().limited_to(gpus)
     revision = read_revision(settings, hardware)
     found = find_checkpoint(checkpoint)
-    config = config_for(found, revision)
+    config = config_for(found, revision, sections)
     if refusal := hardware.refuse(config.tier):
-        raise UsageError(Problem(refusal, found.shown(), "tier=cpu computes on the CPU"))
+        raise UsageError(Problem(refusal, str(found.path), "tier=cpu computes on the CPU"))
     for note in revision.notes:
         console.say(f"note: {note}")
     if found.note:
-        console.say(f"{found.shown()}: {found.note}")
+        console.say(f"{found.path}: {found.note}")
     return found, config
 
 
