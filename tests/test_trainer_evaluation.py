@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,20 @@ def test_what_does_not_fit_in_the_time_is_left_out_by_name_and_fails_its_gates(
     (gate,) = evaluation.gates
     assert (gate.name, gate.value, gate.passed) == ("max_perplexity", None, False)
     assert not evaluation.passed
+
+
+def test_a_part_is_done_whole_or_not_at_all(
+    memorised: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second passes at each look at the clock: it runs out while prefixes are continued."""
+    seconds = itertools.count()
+    ticking = types.SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr("trainer.evaluation.clock.time", ticking)
+    folder, config = memorised
+    evaluation = evaluate(newest_path(folder), with_evaluation(config, time_budget_s=30.0))
+    statuses = [part.status.value for part in evaluation.parts]
+    assert statuses == ["done", *["left out"] * 4]
+    assert "values" not in evaluation.to_dict()["parts"]["memorisation"]
 
 
 def test_gates_hold_the_values_to_their_limits(

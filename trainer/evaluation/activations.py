@@ -21,37 +21,34 @@ from typing import Any
 
 import torch
 
-from trainer.config import DecoderConfig, RunConfig
-from trainer.evaluation.clock import Clock, NotApplicableError
+from trainer.config import DecoderConfig
+from trainer.evaluation.result import NotApplicableError
 from trainer.evaluation.subject import Subject
 from trainer.models.decoder import Decoder
 
 KINK = {"relu": 0.0, "gelu": 2.7, "swiglu": 6.5}
 """Distance from 0 beyond which an activation function is 0 or the identity."""
-PAIRS = 1024
-"""Held-out pairs that are read of task modular, whose sequences are three tokens long."""
 
 
-def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]:
+def measure(subject: Subject) -> dict[str, Any]:
     """Return the statistics of each block, the first one first.
 
     Raises:
         NotApplicableError: The model has no blocks.
     """
     model = decoder_of(subject)
-    layers = [_Layer(config.model.ffn) for _ in model.blocks]  # type: ignore[union-attr]
+    layers = [_Layer(subject.config.model.ffn) for _ in model.blocks]  # type: ignore[union-attr]
     handles = []
     for layer, block in zip(layers, model.blocks, strict=True):
         ffn: Any = block.ffn
         handles.append(block.register_forward_hook(layer.take_block))
         unit = ffn.gate if ffn.kind == "swiglu" else ffn.up
         handles.append(unit.register_forward_hook(layer.take_units))
-    windows = subject.held_out(config.evaluation.windows if subject.corpus else PAIRS)
+    windows = subject.held_out(subject.config.evaluation.windows)
     rows = max(1, 4096 // windows.shape[1])
     try:
         with torch.inference_mode():
             for first in range(0, len(windows), rows):
-                clock.check()
                 subject.logits(windows[first : first + rows])
     finally:
         for handle in handles:

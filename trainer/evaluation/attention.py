@@ -18,9 +18,7 @@ from typing import Any
 
 import torch
 
-from trainer.config import RunConfig
-from trainer.evaluation.activations import PAIRS, decoder_of
-from trainer.evaluation.clock import Clock
+from trainer.evaluation.activations import decoder_of
 from trainer.evaluation.subject import Subject
 from trainer.models.decoder import Attention
 
@@ -31,18 +29,17 @@ QUERIES = 256
 NAMES = ("entropy_nats", "first_frac", "self_frac", "mean_distance")
 
 
-def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]:
+def measure(subject: Subject) -> dict[str, Any]:
     """Return the statistics of each layer: the mean of its heads, and each head's.
 
     Raises:
         NotApplicableError: The model has no attention.
     """
     model = decoder_of(subject)
-    windows = subject.held_out(min(WINDOWS, config.evaluation.windows) if subject.corpus else PAIRS)
+    windows = subject.held_out(min(WINDOWS, subject.config.evaluation.windows))
     totals: list[torch.Tensor] = []
 
     def take(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        clock.check()
         totals.append(head_statistics(module, inputs[0]))
 
     handles = [b.attention.register_forward_pre_hook(take) for b in model.blocks]  # type: ignore[union-attr]

@@ -1,12 +1,13 @@
-"""How long an evaluation may take."""
+"""How long an evaluation may take, asked before each block of the model."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from typing import Any
 
-
-class NotApplicableError(Exception):
-    """A part has nothing to measure on this task, model or text."""
+from torch import nn
 
 
 class OutOfTimeError(Exception):
@@ -37,3 +38,21 @@ class Clock:
         """
         if self.elapsed_s > self.budget_s:
             raise OutOfTimeError(f"the time budget of {self.budget_s:g} s ran out")
+
+    @contextlib.contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Check before each pass of a model and before each of its blocks, wherever it is called.
+
+        So the budget is kept to within one block of one batch, and no part has to think of it.
+        """
+
+        def check(*call: Any) -> None:
+            self.check()
+
+        watched = [model, *getattr(model, "blocks", ())]
+        handles = [module.register_forward_pre_hook(check) for module in watched]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()

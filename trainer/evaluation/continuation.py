@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from trainer.config import RunConfig
-from trainer.evaluation.clock import Clock
 from trainer.evaluation.subject import Subject, load
 from trainer.seeds import Stream, torch_generator
 
@@ -18,21 +17,19 @@ LOOKED_AT = 1024
 """Tokens of the held-out text in which a line is looked for."""
 
 
-def greedy(subject: Subject, prefixes: torch.Tensor, tokens: int, clock: Clock) -> torch.Tensor:
+def greedy(subject: Subject, prefixes: torch.Tensor, tokens: int) -> torch.Tensor:
     """Return the likeliest next token, and the one after it, and so on.
 
     Args:
         subject: The model.
         prefixes: (batch, time), at least one token each.
         tokens: How many to add.
-        clock: Asked before each.
 
     Returns:
         (batch, tokens), on the CPU.
     """
     text = prefixes
     for _ in range(tokens):
-        clock.check()
         text = torch.cat([text, _next(subject, text).argmax(-1, keepdim=True)], dim=1)
     return text[:, prefixes.shape[1] :]
 

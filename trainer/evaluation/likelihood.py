@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.config import RunConfig
-from trainer.evaluation.clock import Clock
 from trainer.evaluation.subject import Subject
+from trainer.precision import autocast
 
 SPLITS = ("train", "val", "test")
 
 
-def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]:
+def measure(subject: Subject) -> dict[str, Any]:
     """Return the metrics of each split that is not empty, and what knowing nothing would give."""
-    model: Any = subject.timed(clock)
     values: dict[str, Any] = {}
     for split in SPLITS:
-        metrics = subject.task.evaluate(model, split, subject.device)
+        with autocast(subject.config.tier):
+            metrics = subject.task.evaluate(subject.model, split, subject.device)
         if metrics:
             values[split] = {name.partition("/")[2]: value for name, value in metrics.items()}
     baselines = subject.task.baselines()

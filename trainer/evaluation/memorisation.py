@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainer.config import RunConfig
-from trainer.evaluation.clock import Clock, NotApplicableError
 from trainer.evaluation.continuation import greedy
+from trainer.evaluation.result import NotApplicableError
 from trainer.evaluation.subject import Subject
 from trainer.seeds import Stream, generator
 
 
-def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]:
+def measure(subject: Subject) -> dict[str, Any]:
     """Return accuracy and exact matches on seen and unseen text, and the gap between them.
 
     Raises:
         NotApplicableError: The task has no text, or a split is shorter than one continuation.
     """
-    asked, corpus = config.evaluation, subject.corpus
+    asked, corpus = subject.config.evaluation, subject.corpus
     if corpus is None:
         raise NotApplicableError("task modular has no text to continue")
     length = asked.prefix_tokens + asked.continuation_tokens
@@ -43,7 +42,7 @@ def measure(subject: Subject, config: RunConfig, clock: Clock) -> dict[str, Any]
         starts = np.sort(draw.choice(len(text) - length + 1, size=count, replace=False))
         windows = torch.from_numpy(text[starts[:, None] + np.arange(length)].astype(np.int64))
         prefixes, truth = windows[:, : asked.prefix_tokens], windows[:, asked.prefix_tokens :]
-        values[name] = _agreement(greedy(subject, prefixes, truth.shape[1], clock), truth)
+        values[name] = _agreement(greedy(subject, prefixes, truth.shape[1]), truth)
     values["gap"] = values["seen"]["accuracy"] - values["unseen"]["accuracy"]
     return values
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from trainer.config import CorpusData, RunConfig
 from trainer.errors import InputError
-from trainer.evaluation.clock import NotApplicableError
+from trainer.evaluation.result import NotApplicableError
 from trainer.tasks.corpus import text
 
 SHIPPED = {"kjv": Path(__file__).parent / "questions" / "kjv.jsonl"}

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from trainer.config import RunConfig
 from trainer.errors import InputError
-from trainer.evaluation.clock import Clock, NotApplicableError
 from trainer.evaluation.probe_file import Probe, ProbeSet
+from trainer.evaluation.result import NotApplicableError
 from trainer.evaluation.subject import Subject
 
 EQUAL = 1e-6
@@ -26,19 +25,37 @@ ROWS = 32
 """Candidates a batch."""
 
 
-def measure(
-    subject: Subject, config: RunConfig, clock: Clock, asked: ProbeSet | NotApplicableError
-) -> dict[str, Any]:
-    """Return accuracy, mean reciprocal rank and chance level, of all and of each group.
+Row = tuple[torch.Tensor, int]
+"""A candidate behind its prompt, (time,), and how many tokens of it are the candidate's."""
+
+
+def encode(subject: Subject, asked: ProbeSet | NotApplicableError) -> list[Row]:
+    """Return a row for each candidate of each probe; none where there are no probes.
 
     Raises:
-        NotApplicableError: There are no probes for this text.
         InputError: A candidate is longer than a sequence, or has unknown characters.
     """
     if isinstance(asked, NotApplicableError):
+        return []
+    return [row for probe in asked.probes for row in _rows(subject, probe, asked.name)]
+
+
+def measure(
+    subject: Subject, asked: ProbeSet | NotApplicableError, rows: Sequence[Row]
+) -> dict[str, Any]:
+    """Return accuracy, mean reciprocal rank and chance level, of all and of each group.
+
+    Args:
+        subject: The model.
+        asked: The probes, or why there are none.
+        rows: From `encode`.
+
+    Raises:
+        NotApplicableError: There are no probes for this text.
+    """
+    if isinstance(asked, NotApplicableError):
         raise asked
-    rows = [row for probe in asked.probes for row in _rows(subject, probe, asked.name)]
-    sums = _log_likelihoods(subject, rows, clock)
+    sums = _log_likelihoods(subject, rows)
     results: dict[str, list[dict[str, float]]] = {"all": []}
     first = 0
     for probe in asked.probes:
@@ -70,7 +87,7 @@ def standing(scores: Sequence[float], answer: int) -> tuple[float, float]:
     return (0.0 if above else 1 / equal), math.fsum(1 / rank for rank in ranks) / equal
 
 
-def _rows(subject: Subject, probe: Probe, name: str) -> list[tuple[torch.Tensor, int]]:
+def _rows(subject: Subject, probe: Probe, name: str) -> list[Row]:
     """Return each candidate behind the prompt, (time,) cut to a sequence, and its tokens."""
     assert subject.corpus is not None
     place, most = f"{name}:{probe.line}", subject.corpus.seq_len
@@ -88,13 +105,10 @@ def _rows(subject: Subject, probe: Probe, name: str) -> list[tuple[torch.Tensor,
 
 
 @torch.inference_mode()
-def _log_likelihoods(
-    subject: Subject, rows: Sequence[tuple[torch.Tensor, int]], clock: Clock
-) -> list[float]:
+def _log_likelihoods(subject: Subject, rows: Sequence[Row]) -> list[float]:
     """Return log p of the last tokens of each row, given those before, in nats."""
     sums = []
     for first in range(0, len(rows), ROWS):
-        clock.check()
         batch = rows[first : first + ROWS]
         longest = max(len(tokens) for tokens, _ in batch)
         # What is padded stands behind: under a causal mask nothing before it sees it.

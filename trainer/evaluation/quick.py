@@ -16,12 +16,12 @@ import torch
 
 from trainer.config import RunConfig
 from trainer.evaluation import activations, attention, likelihood, memorisation, probe_file, probes
-from trainer.evaluation.clock import Clock, NotApplicableError, OutOfTimeError
+from trainer.evaluation.clock import Clock, OutOfTimeError
 from trainer.evaluation.probe_file import ProbeSet
-from trainer.evaluation.result import Evaluation, Part, Status, judge
+from trainer.evaluation.result import Evaluation, NotApplicableError, Part, Status, judge
 from trainer.evaluation.subject import Subject, load
 
-Measure = Callable[[Subject, RunConfig, Clock], dict[str, Any]]
+Measure = Callable[[Subject], dict[str, Any]]
 
 
 def evaluate(
@@ -40,12 +40,15 @@ def evaluate(
             probes cannot be read.
     """
     began = time.perf_counter()
-    asked = _probes(config)  # what is wrong with the file is said before anything is computed
+    asked = _probes(config)
     subject = load(checkpoint, config)
+    rows = probes.encode(
+        subject, asked
+    )  # what is wrong with them is said before all that takes time
     measures: dict[str, Measure] = {
         "likelihood": likelihood.measure,
         "memorisation": memorisation.measure,
-        "probes": lambda s, c, clock: probes.measure(s, c, clock, asked),
+        "probes": lambda subject: probes.measure(subject, asked, rows),
         "activations": activations.measure,
         "attention": attention.measure,
     }
@@ -54,7 +57,7 @@ def evaluate(
     parts = []
     for name, measure in measures.items():
         notify(f"{name} …")
-        parts.append(_part(name, measure, subject, config, clock))
+        parts.append(_part(name, measure, subject, clock))
     tier = subject.config.tier
     return Evaluation(
         {
@@ -77,11 +80,12 @@ def _probes(config: RunConfig) -> ProbeSet | NotApplicableError:
 
 
 @torch.inference_mode()
-def _part(name: str, measure: Measure, subject: Subject, config: RunConfig, clock: Clock) -> Part:
+def _part(name: str, measure: Measure, subject: Subject, clock: Clock) -> Part:
     began = clock.elapsed_s
     try:
         clock.check()
-        values = measure(subject, config, clock)
+        with clock.watching(subject.model):
+            values = measure(subject)
     except OutOfTimeError as error:
         return Part(name, Status.LEFT_OUT, str(error), seconds=clock.elapsed_s - began)
     except NotApplicableError as error:

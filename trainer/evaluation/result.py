@@ -22,6 +22,10 @@ GATES: Mapping[str, tuple[str, ...]] = {
 """Gate of `[evaluation]` to the part and the value that it judges."""
 
 
+class NotApplicableError(Exception):
+    """A part has nothing to measure on this task, model or text."""
+
+
 class Status(StrEnum):
     """What became of a part."""
 

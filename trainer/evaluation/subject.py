@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,6 @@ from safetensors.torch import load_file
 from trainer.checkpoint import MODEL_FILE
 from trainer.config import CorpusData, RunConfig
 from trainer.errors import InputError
-from trainer.evaluation.clock import Clock
 from trainer.evaluation.manifest import config_of, verified
 from trainer.identity import PLACES, deciding_settings
 from trainer.models import build_model
@@ -28,6 +26,8 @@ from trainer.tasks.corpus.tokenizer import Tokenizer
 
 MOST_NAMED = 3
 """Settings or weights that an error names; the others are counted."""
+PAIRS = 1024
+"""Held-out pairs that are read of task modular."""
 
 
 @dataclass
@@ -110,22 +110,14 @@ class Subject:
             logits: torch.Tensor = self.model(tokens.to(self.device))
         return logits.float()
 
-    def timed(self, clock: Clock) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the model as `Task.evaluate` calls it, which asks the clock before each batch."""
-
-        def model(tokens: torch.Tensor) -> torch.Tensor:
-            clock.check()
-            with autocast(self.config.tier):
-                logits: torch.Tensor = self.model(tokens)
-            return logits
-
-        return model
-
     def held_out(self, most: int) -> torch.Tensor:
-        """Return up to `most` inputs of the validation split, spread evenly, (n, time)."""
+        """Return up to `most` inputs of the validation split, spread evenly, (n, time).
+
+        Of pairs, whose sequences are three tokens long, it is up to `PAIRS`.
+        """
         if self.corpus is None:
             inputs: torch.Tensor = self.task.splits["val"][0]  # type: ignore[attr-defined]
-            return inputs[:most]
+            return inputs[:PAIRS]
         data, seq_len = self.corpus.splits["val"], self.corpus.seq_len
         starts = np.arange(0, len(data) - seq_len, seq_len)
         if most < len(starts):
