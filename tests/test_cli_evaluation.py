@@ -195,6 +195,7 @@ def test_a_checkpoint_elsewhere_is_evaluated_and_not_kept(program: Program, tria
 def test_what_is_kept_leaves_the_run_sound(program: Program, trial: Path) -> None:
     program("eval", trial.name)
     assert program("doctor", "tiny").code == 0
+    assert f"trials/{trial.name}/evaluations" in program("show", trial.name).out
 
 
 # Samples.
