@@ -80,12 +80,11 @@ def find_checkpoint(given: str) -> Found:
     try:
         directory, trial = find_trial(given, root, None)
     except UsageError as error:
-        if error.problems[0].message.startswith("no trial") and (near := nearest(given, names)):
-            message = f"no checkpoint, trial or run {given!r}{near}"
-            raise UsageError(
-                Problem(message, f"runs folder {root}", f"expected {USAGE}")
-            ) from error
-        raise
+        _, none, near = error.problems[0].message.partition(f"no trial {given!r}")
+        if not none:  # several begin so
+            raise
+        message = f"no checkpoint, trial or run {given!r}{nearest(given, names) or near}"
+        raise UsageError(Problem(message, f"runs folder {root}", f"expected {USAGE}")) from error
     return _newest(directory.trial(trial) / "checkpoints", f"trial {trial}")
 
 

@@ -258,11 +258,11 @@ def test_pairs_have_no_text_to_go_on_with(program: Program) -> None:
 def test_a_checkpoint_that_is_not_there(program: Program, trial: Path) -> None:
     for given, expected in (
         ("tinny", "no checkpoint, trial or run 'tinny' - did you mean tiny?"),
-        ("zzzzz", "no trial 'zzzzz'"),
+        ("zzzzz", "no checkpoint, trial or run 'zzzzz'"),
         (f"{trial}/checkpoints/step-000000021", "did you mean step-000000020?"),
         (f"{newest(trial)}/model.safetensors", "expected a step-… folder, a trial"),
         (str(program.folder), "has no checkpoint"),
-        ("x" * 300, "no trial"),
+        ("x" * 300, "no checkpoint, trial or run"),
     ):
         said = program.refuses("eval", given, code=2)
         assert expected in said, said
