@@ -226,6 +226,19 @@ def test_a_part_is_done_whole_or_not_at_all(
     assert "values" not in evaluation.to_dict()["parts"]["memorisation"]
 
 
+def test_a_part_without_memory_is_left_out_and_the_others_are_done(
+    memorised: tuple[Path, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("trainer.evaluation.attention.head_statistics", exhausted)
+    folder, config = memorised
+    evaluation = evaluate(newest_path(folder), config)
+    assert "out of memory on the cpu device" in reason(evaluation, "attention")
+    assert [part.status.value for part in evaluation.parts] == [*["done"] * 4, "left out"]
+
+
 def test_gates_hold_the_values_to_their_limits(
     memorised: tuple[Path, RunConfig], found: Evaluation
 ) -> None:

@@ -20,6 +20,7 @@ from trainer.evaluation.clock import Clock, OutOfTimeError
 from trainer.evaluation.probe_file import ProbeSet
 from trainer.evaluation.result import Evaluation, NotApplicableError, Part, Status, judge
 from trainer.evaluation.subject import Subject, load
+from trainer.out_of_memory import free_cache, let_go, ran_out
 
 Measure = Callable[[Subject], dict[str, Any]]
 
@@ -90,4 +91,11 @@ def _part(name: str, measure: Measure, subject: Subject, clock: Clock) -> Part:
         return Part(name, Status.LEFT_OUT, str(error), seconds=clock.elapsed_s - began)
     except NotApplicableError as error:
         return Part(name, Status.NOT_APPLICABLE, str(error))
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        let_go(error)
+        free_cache(subject.device)
+        reason = f"out of memory on the {subject.device} device"
+        return Part(name, Status.LEFT_OUT, reason, seconds=clock.elapsed_s - began)
     return Part(name, Status.DONE, values=values, seconds=clock.elapsed_s - began)

@@ -30,7 +30,7 @@ class Status(StrEnum):
     """What became of a part."""
 
     DONE = "done"
-    LEFT_OUT = "left out"  # the time budget ran out
+    LEFT_OUT = "left out"  # the time budget or the memory ran out
     NOT_APPLICABLE = "does not apply"
 
 
