@@ -25,12 +25,17 @@ SATURATES = False
 
 def data_hash(config: RunConfig) -> str:
     """Return a hash over the text's bytes, and the tokenizer file's where one is given."""
+    return fingerprint([*input_hashes(config).values()])
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """Return the hash of the text's bytes, and of the tokenizer file's where one is given."""
     assert isinstance(config.data, CorpusData)
-    parts = [text.content_hash(config.data.dataset_path)]
+    hashes = {"data.dataset_path": text.content_hash(config.data.dataset_path)}
     if config.data.tokenizer_path is not None:
         file = text.locate_tokenizer(config.data.tokenizer_path)
-        parts.append(hashlib.sha256(file.read_bytes()).hexdigest())
-    return fingerprint(parts)
+        hashes["data.tokenizer_path"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashes
 
 
 def vocab_size(config: RunConfig) -> int:
