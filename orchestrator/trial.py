@@ -15,7 +15,7 @@ from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.footprint import parameter_count, step_flops
 from trainer.identity import trial_and_point_id
-from trainer.tasks import data_hash, tokens_per_step, vocab_size
+from trainer.tasks import check_data, data_hash, tokens_per_step, vocab_size
 
 MOST_PARAMETERS = 10**15
 MOST_PROBLEMS = 20
@@ -118,7 +118,7 @@ def make_trial(
 
     Raises:
         UsageError: The model is too large to be counted.
-        InputError: The data cannot be read.
+        InputError: The data cannot be read, or cannot be trained on.
     """
     data, vocabulary = _data_facts(config, hashes)
     tokens = tokens_per_step(config)
@@ -153,7 +153,8 @@ def _data_facts(
     config: RunConfig, known: dict[tuple[Any, ...], tuple[str, int]]
 ) -> tuple[str, int]:
     """Return the data's hash and the vocabulary; trials mostly share them."""
-    key = (config.data, getattr(config.model, "vocab_size", None))
+    key = (config.data, getattr(config.model, "vocab_size", None), config.seq_len)
     if key not in known:
         known[key] = data_hash(config), vocab_size(config)
+        check_data(config)
     return known[key]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"plan_table", "why_table", "status", "schema", "trial_page", "replay"},
+    {"tokenizer_table"} | {"plan_table", "why_table", "status", "schema", "trial_page", "replay"},
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -47,6 +47,7 @@ ONLY_IMPORTER = {
     "tabulate": {
         "orchestrator.plan_table",
         "orchestrator.why_table",
+        "orchestrator.tokenizer_table",
         "orchestrator.trial_page",
         "orchestrator.leaderboard",
     },

@@ -21,7 +21,7 @@ TASKS = {
     "modular": "trainer.tasks.modular",
 }
 """Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`,
-`tokens_per_step`, `build`."""
+`tokens_per_step`, `check`, `build`."""
 
 
 class Task(Protocol):
@@ -68,6 +68,15 @@ def data_hash(config: RunConfig) -> str:
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols of the task without building it."""
     return int(_module(config).vocab_size(config))
+
+
+def check_data(config: RunConfig) -> None:
+    """Refuse data that could not be trained on, as far as that is known without building the task.
+
+    Raises:
+        InputError: What is wrong with it.
+    """
+    _module(config).check(config)
 
 
 def tokens_per_step(config: RunConfig) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from trainer.config import CorpusData, DecoderConfig, RunConfig
+from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text, tokenizer
 
@@ -108,7 +109,9 @@ def _write(folder: Path, config: RunConfig) -> None:
         draft = Path(temporary) / "tokens"
         draft.mkdir()
         for name, part in parts.items():
-            np.save(draft / f"{name}.npy", encoder.encode(part))
+            made = encoder.encode(part)
+            _refuse_change(config.data, name, part, int(encoder.byte_lengths[made].sum()))
+            np.save(draft / f"{name}.npy", made)
         np.save(draft / "byte_lengths.npy", encoder.byte_lengths)
         (draft / "index.json").write_text(json.dumps({"symbols": encoder.vocab_size}))
         try:
@@ -119,3 +122,14 @@ def _write(folder: Path, config: RunConfig) -> None:
             except UNREADABLE:
                 folder.rename(Path(temporary) / "damaged")
                 draft.rename(folder)
+
+
+def _refuse_change(data: CorpusData, name: str, part: str, got: int) -> None:
+    """Refuse tokens that are not all of a text: then bits per byte would be of another one."""
+    expected = len(part.encode())
+    if got != expected:
+        raise InputError(
+            f"data.tokenizer_path: {data.tokenizer_path!r} makes {got:,} bytes of the {expected:,}"
+            f" in the {name} split: it changes the text",
+            "a tokenizer.json without normalizer and with add_prefix_space false",
+        )
