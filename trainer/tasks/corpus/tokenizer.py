@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -194,7 +194,9 @@ def _prefix_tree(phrases: Sequence[str]) -> str:
     """
     if not phrases:
         return ""
-    common = os.path.commonprefix(list(phrases))
+    first, last = min(phrases), max(phrases)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    common = first[: len(list(same))]
     ends = common in phrases
     by_next: dict[str, list[str]] = {}
     for phrase in sorted(phrases):
