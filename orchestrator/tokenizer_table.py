@@ -17,14 +17,15 @@ FORMATS = ("table", "md", "csv", "json")
 HEADERS = (
     "vocabulary",
     "used",
-    "train bytes/token",
-    "held-out bytes/token",
-    "train chars/token",
-    "held-out chars/token",
+    "bytes/token\ntrain",
+    "bytes/token\nheld-out",
+    "chars/token\ntrain",
+    "chars/token\nheld-out",
     "in phrases",
     "chosen",
     "file",
 )
+"""`used` are the symbols that occur in the train split, `in phrases` the share of its bytes."""
 MOST_PHRASES = 40
 
 
@@ -33,13 +34,14 @@ def render_study(study: Study, output: str) -> str:
     if output == "json":
         return _json(study)
     rows = [_row(study, candidate) for candidate in study.candidates]
+    headers = [header.replace("\n", " " if output != "table" else "\n") for header in HEADERS]
     if output == "csv":
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([HEADERS, *rows])
+        csv.writer(file, lineterminator="\n").writerows([headers, *rows])
         return file.getvalue()
     table = tabulate(
         rows,
-        headers=HEADERS,
+        headers=headers,
         tablefmt="github" if output == "md" else "simple",
         disable_numparse=True,
         colalign=["right"] * (len(HEADERS) - 2) + ["left"] * 2,

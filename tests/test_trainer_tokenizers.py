@@ -97,8 +97,13 @@ def test_a_phrase_is_one_symbol_at_the_edges_of_words() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["And it came to passing", "xAnd it came to passé", "_And it came to pass1", "of the LORD_ "]
-    + ["And it came to pass\u0301"],
+    [
+        "And it came to passing",
+        "xAnd it came to passé",
+        "_And it came to pass1",
+        "of the LORD_ ",
+        "And it came to pass\u0301",
+    ],
 )
 def test_a_phrase_swallows_no_part_of_a_word(text: str) -> None:
     assert not {*PHRASES} & {*pieces(with_phrases(), text)}

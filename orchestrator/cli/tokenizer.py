@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import complete, console, options
+from orchestrator.cli.again import setting
 from orchestrator.errors import COMMAND_LINE, Exit, Problem, UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PLACES = {
 }
 """What the trainer calls a setting to where it was typed."""
 
-group = typer.Typer(help="Make vocabularies for a text.", no_args_is_help=True)
+group = typer.Typer(help="Make vocabularies for a text.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -138,4 +139,4 @@ def _next(made: Study, corpus: str, train_frac: float, val_frac: float) -> str:
     }
     if (train_frac, val_frac) != (0.9, 0.05):
         settings |= {"data.train_frac": train_frac, "data.val_frac": val_frac}
-    return shlex.join(["arbiter", "train", *(f"{key}={value}" for key, value in settings.items())])
+    return shlex.join(["arbiter", "train", *(setting(*item) for item in settings.items())])

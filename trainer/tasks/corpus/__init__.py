@@ -75,10 +75,7 @@ def check(config: RunConfig) -> None:
     for name, length in lengths.items():
         if length <= most:
             parts = text.split(text.read(data.dataset_path), data.train_frac, data.val_frac)
-            tokens = len(parts[name].encode())  # no tokenizer makes more
-            if tokens > config.seq_len and data.tokenizer != "byte":
-                tokens = len(_tokenizer(config).encode(parts[name]))
-            refuse_short(config, name, tokens)
+            refuse_short(config, name, len(_tokenizer(config).encode(parts[name])))
 
 
 def refuse_short(config: RunConfig, split: str, tokens: int) -> None:
@@ -89,10 +86,10 @@ def refuse_short(config: RunConfig, split: str, tokens: int) -> None:
     """
     assert isinstance(config.data, CorpusData)
     if tokens <= config.seq_len:
-        shorter = max(2, tokens // 4)
+        shorter, s = max(2, tokens // 4), "" if tokens == 1 else "s"
         raise InputError(
             f"data.dataset_path: the {split} split of {config.data.dataset_path!r} has {tokens}"
-            f" tokens, expected more than training.seq_len {config.seq_len}",
+            f" token{s}, expected more than training.seq_len {config.seq_len}",
             hint=f"training.seq_len={shorter}, or more text" if tokens > shorter else "more text",
         )
 

@@ -32,14 +32,18 @@ def locate(dataset_path: str) -> Path:
         InputError: There is no such file.
     """
     path = SHIPPED.get(dataset_path) or Path(dataset_path).expanduser()
+    if not dataset_path:
+        raise InputError("data.dataset_path: got no name", A_TEXT)
     if path.is_dir():
         files = sorted(file.name for file in path.glob("*.txt*"))
         hint = f"a file in it: {path / files[0]}" if files else A_TEXT
         message = f"data.dataset_path: got the folder {dataset_path!r}, expected a file"
         raise InputError(message, hint)
     if not path.is_file():
-        what = f"{path} is no regular file" if path.exists() else f"no file {dataset_path!r}"
-        raise InputError(f"data.dataset_path: {what}{_nearest(path)}", A_TEXT)
+        what = f"no file {dataset_path!r}{_nearest(path)}"
+        if path.exists():
+            what = f"{path} is no regular file"
+        raise InputError(f"data.dataset_path: {what}", A_TEXT)
     return path
 
 

@@ -190,6 +190,7 @@ def carry_out(
             notify(f"training a vocabulary of {size:,}")
             made[size] = train_bpe(parts["train"], size, entries).to_str(pretty=True)
         candidates = [_measure(folder, size, made[size], parts, entries) for size in order.sizes]
+        _check_merges(order, candidates, entries, notify)
     else:
         notify(f"{folder / RECORD}: the same was trained before")
         candidates, entries = earlier
@@ -240,9 +241,8 @@ def _checked_sizes(sizes: Sequence[int]) -> list[int]:
 def _check_choice(sizes: Sequence[int], choose: int | None) -> None:
     """Refuse a choice that is not there."""
     if choose is not None and choose not in sizes:
-        near = min(sizes, key=lambda size: abs(size - choose))
         known = ", ".join(map(str, sizes))
-        raise InputError(f"choose: got {choose}, expected one of the sizes {known}", str(near))
+        raise InputError(f"choose: got {choose}, expected one of the sizes {known}")
 
 
 def _check_room(
@@ -261,6 +261,24 @@ def _check_room(
             f"sizes of at least {2 ** math.ceil(math.log2(2 * (BYTES + entries)))},"
             " or fewer phrases",
         )
+
+
+def _check_merges(
+    order: Order,
+    candidates: Sequence[Candidate],
+    entries: Sequence[str],
+    notify: Callable[[str], None],
+) -> None:
+    """Refuse a text in which there is nothing to merge; say where there is less than asked for."""
+    largest = candidates[-1]
+    if largest.symbols <= BYTES + len(entries):
+        raise InputError(
+            f"data.dataset_path: the train split has {len(order.parts['train'])} characters, of"
+            " which no two can be merged",
+            "more text",
+        )
+    if largest.symbols < largest.vocab_size:
+        notify(f"the train split has merges for {largest.symbols:,} symbols, not for more")
 
 
 def _measure(
