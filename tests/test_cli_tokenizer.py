@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import lzma
@@ -110,6 +111,11 @@ def test_a_path_is_read_as_it_was_named(name: str) -> None:
         (["train", "corpus.txt", "--train-frac", "1"], "--train-frac: got train_frac 1 and"),
         (["train", "corpus.txt", "--val-frac", "nan"], "--train-frac: got train_frac 0.9 and"),
         (["train", "corpus.txt", "--out", "corpus.txt"], "--out: corpus.txt is no folder"),
+        (
+            ["train", "corpus.txt", "--vocab-size", "300", "--out", "corpus.txt/a"],
+            "Not a directory",
+        ),
+        (["train", "corpus.txt", "--vocab-size", "300", "--out", "x" * 300], "File name too long"),
         (["train", "corpus.txt", "--format", "xml"], "no format 'xml'"),
         (["train", "ab.txt"], "CORPUS: the train split has 1 characters, of which no two"),
         (["train", "a.txt"], "CORPUS: the train split of 'a.txt' has nothing to read"),
@@ -129,6 +135,17 @@ def test_a_folder_of_other_tokenizers_is_left_alone(arbiter: Program) -> None:
     assert arbiter(*TRAIN, "--out", "made").code == Exit.OK
     said = arbiter.refuses(*TRAIN, "--phrases", "2", "--out", "made", code=Exit.USAGE)
     assert "--out: made/tokenizers.json is of another text or other settings" in said
+
+
+def test_a_full_disk_is_the_disk_s_fault(arbiter: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "replace", full)
+    done = arbiter(*TRAIN, "--out", "made")
+    assert (done.code, done.out) == (Exit.STORAGE, "")
+    assert "the disk refused: No space left on device" in done.err
+    assert list(Path("made").iterdir()) == []
 
 
 # Corpora, refused alike by every command that is given one
@@ -280,12 +297,19 @@ def large() -> str:
     return str(train_bpe(text(3000), 310).to_str())
 
 
+def with_prefix() -> str:
+    description = json.loads(train_bpe(text(3000), 300).to_str())
+    description["pre_tokenizer"]["add_prefix_space"] = True
+    return json.dumps(description)
+
+
 NO_TOKENIZERS: dict[str, tuple[Callable[[], str], str]] = {
     "garbage": (garbage, "data.tokenizer_path: 't.json' is not a tokenizer.json"),
     "no model": (no_model, "data.tokenizer_path: 't.json' is not a tokenizer.json"),
     "list": (a_list, "data.tokenizer_path: 't.json' is not a tokenizer.json"),
     "words": (by_words, "data.tokenizer_path: 't.json' is not a byte-level BPE"),
     "few bytes": (few_bytes, "'t.json' has no symbol for 254 of the 256 bytes"),
+    "prefix": (with_prefix, "it changes the text"),
     "large": (
         large,
         "model.vocab_size: 300 is smaller than the bpe tokenizer's 310 symbols of 't.json'",
@@ -339,5 +363,7 @@ def test_the_commands_of_the_page_run(arbiter: Program) -> None:
     page = (Path(__file__).parent.parent / "docs" / "tokenizers.md").read_text()
     (block,) = re.findall(r"```\n(.*?)```", page, re.DOTALL)
     for line in block.splitlines():
-        done = arbiter(*shlex.split(line)[1:])
+        words = shlex.split(line)[1:]
+        quick = [*SMALL, "training.seq_len=8", "training.eval_tokens=8"]
+        done = arbiter(*words, *(quick if words[0] == "train" else ()))
         assert done.code == Exit.OK, done.err

@@ -263,6 +263,8 @@ def test_other_settings_do_not_overwrite(made: Study, tmp_path: Path) -> None:
         study(path, [300], own)
     (own / "vocab-300.json").unlink()
     assert len(study(path, [300], own).chosen.path.read_bytes()) > 1000
+    (own / "tokenizers.json").unlink()  # as a kill would leave it
+    assert study(path, [300], own).record.is_file()
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is no folder"):
         study(path, [300], tmp_path / "file")

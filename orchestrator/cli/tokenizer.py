@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli import complete, console, options
 from orchestrator.cli.again import setting
-from orchestrator.errors import COMMAND_LINE, Exit, Problem, UsageError, check_choice
+from orchestrator.errors import Exit, Problem, UsageError, check_choice
 
 if TYPE_CHECKING:
     from trainer.tasks.corpus.vocabularies import Study
@@ -92,18 +92,15 @@ def train(
         console.be_quiet()
     from orchestrator.tokenizer_table import FORMATS, render_study
     from trainer.errors import InputError
-    from trainer.tasks.corpus.vocabularies import Order, carry_out
+    from trainer.tasks.corpus.vocabularies import carry_out
+    from trainer.tasks.corpus.vocabulary_order import Order
 
     check_choice("format", output, FORMATS)
     sizes = _sizes(vocab_size)
     try:
         order = Order(corpus, sizes, phrases, phrases_file, train_frac, val_frac)
-        made = carry_out(
-            order,
-            out or Path("tokenizers") / order.name,
-            choose=choose,
-            notify=console.say,
-        )
+        folder = out or Path("tokenizers") / order.name
+        made = carry_out(order, folder, choose=choose, notify=console.say)
     except InputError as error:
         raise UsageError(_typed(error)) from error
     console.out(render_study(made, output))
@@ -125,9 +122,7 @@ def _typed(error: Exception) -> Problem:
     """Return what the trainer refuses, with the place where it was typed."""
     key, _, message = str(error).partition(": ")
     hint = getattr(error, "hint", "")
-    if key not in PLACES:
-        return Problem(str(error), COMMAND_LINE if not key else "", hint)
-    return Problem(message, PLACES[key], hint)
+    return Problem(message, PLACES[key], hint) if key in PLACES else Problem(str(error), "", hint)
 
 
 def _next(made: Study, corpus: str, train_frac: float, val_frac: float) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PLENTY = 16
 """Characters a token below which a BPE is sure to stay, as far as a plan is concerned."""
 
+SAMPLE = 20_000
+"""Characters by which a plan judges a tokenizer that was made elsewhere."""
+
 METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy")
 """What an evaluation reports, and a sweep can be judged by."""
 
@@ -69,6 +72,9 @@ def check(config: RunConfig) -> None:
         check_size(model.vocab_size)
     elif model.vocab_size is not None and (data.tokenizer, model.vocab_size) != ("byte", BYTES):
         _tokenizer(config)
+    if data.tokenizer_path is not None:
+        tokenizer, sample = _tokenizer(config), text.read(data.dataset_path)[:SAMPLE]
+        tokenizer.refuse_change(sample, tokenizer.encode(sample))
     val, test = text.cuts(characters, data.train_frac, data.val_frac)
     most = config.seq_len * (PLENTY if data.tokenizer == "bpe" else 1)
     lengths = {"train": val, "val": test - val}

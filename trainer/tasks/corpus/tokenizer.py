@@ -72,6 +72,20 @@ class Tokenizer:
         parts = [self.symbols[i] if 0 <= i < known else unknown for i in map(int, ids)]
         return b"".join(parts).decode("utf-8", errors="replace")
 
+    def refuse_change(self, text: str, ids: np.ndarray) -> None:
+        """Refuse symbols that are not all of a text: bits per byte would be of another one.
+
+        Raises:
+            InputError: They stand for more bytes, or fewer.
+        """
+        got, expected = int(self.byte_lengths[ids].sum()), len(text.encode())
+        if got != expected:
+            raise InputError(
+                f"data.tokenizer_path: its tokens of {expected:,} bytes stand for {got:,}: it"
+                " changes the text",
+                "a tokenizer.json without normalizer, and with add_prefix_space false",
+            )
+
     def _known(self, found: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Refuse characters that the text the symbols are from has not."""
         found = np.minimum(found, len(self.encoder) - 1)

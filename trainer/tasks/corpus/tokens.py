@@ -18,7 +18,6 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from trainer.config import CorpusData, DecoderConfig, RunConfig
-from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text, tokenizer
 
@@ -110,7 +109,7 @@ def _write(folder: Path, config: RunConfig) -> None:
         draft.mkdir()
         for name, part in parts.items():
             made = encoder.encode(part)
-            _refuse_change(config.data, name, part, int(encoder.byte_lengths[made].sum()))
+            encoder.refuse_change(part, made)
             np.save(draft / f"{name}.npy", made)
         np.save(draft / "byte_lengths.npy", encoder.byte_lengths)
         (draft / "index.json").write_text(json.dumps({"symbols": encoder.vocab_size}))
@@ -122,14 +121,3 @@ def _write(folder: Path, config: RunConfig) -> None:
             except UNREADABLE:
                 folder.rename(Path(temporary) / "damaged")
                 draft.rename(folder)
-
-
-def _refuse_change(data: CorpusData, name: str, part: str, got: int) -> None:
-    """Refuse tokens that are not all of a text: then bits per byte would be of another one."""
-    expected = len(part.encode())
-    if got != expected:
-        raise InputError(
-            f"data.tokenizer_path: {data.tokenizer_path!r} makes {got:,} bytes of the {expected:,}"
-            f" in the {name} split: it changes the text",
-            "a tokenizer.json without normalizer and with add_prefix_space false",
-        )
