@@ -20,8 +20,8 @@ TASKS = {
     "corpus": "trainer.tasks.corpus",
     "modular": "trainer.tasks.modular",
 }
-"""Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`,
-`tokens_per_step`, `check`, `build`."""
+"""Task name (`data.task`) to the module that defines `METRICS`, `SATURATES`, `data_hash`,
+`vocab_size`, `tokens_per_step`, `check`, `build`."""
 
 
 FEWEST_TOKENS = 1_024
@@ -92,6 +92,15 @@ def metrics(config: RunConfig) -> tuple[str, ...]:
     """Return the names that the task's evaluations report."""
     names: tuple[str, ...] = _module(config).METRICS
     return names
+
+
+def saturates(config: RunConfig) -> bool:
+    """Return whether accuracy can reach 1, so that memorised and generalised are judged by it.
+
+    Then each evaluation also reads the train split.
+    """
+    found: bool = _module(config).SATURATES
+    return found
 
 
 def build_task(config: RunConfig) -> Task:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import ModularData, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 MOST_PAIRS = 4_096
 """Pairs that an evaluation reads at once, where the tier asks for no less."""
 
-METRICS = ("val/loss", "val/accuracy", "grok/memorised_step", "grok/generalised_step")
+METRICS = ("val/loss", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = True
 
 
 def data_hash(config: RunConfig) -> str:

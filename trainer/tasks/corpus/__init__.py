@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
@@ -25,8 +26,9 @@ PLENTY = 16
 SAMPLE = 20_000
 """Characters by which a plan judges a tokenizer that was made elsewhere."""
 
-METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy")
+METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = False
 
 
 def data_hash(config: RunConfig) -> str:
