@@ -13,6 +13,8 @@ from trainer.config import DecoderConfig, ModularData, RunConfig
 from trainer.footprint import activations
 from trainer.footprint.activations import WIDE, Pass
 from trainer.footprint.parameters import parameter_count
+from trainer.ladder import rows_a_pass
+from trainer.tasks import evaluation_rows
 
 GIB = 2**30
 CONTEXT = GIB
@@ -23,8 +25,6 @@ PROCESS = int(0.4 * GIB)
 """Of a process that has imported torch, before it trains."""
 EVALUATION_TOKENS = {"corpus": 16_384, "modular": 3 * 4096}
 """Tokens that an evaluation reads at once."""
-FEWEST_TOKENS = 1024
-"""Tokens that it reads at once however small the micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def step_memory(config: RunConfig, vocab_size: int, members: int = 1) -> Memory:
 
 def rows_at_once(config: RunConfig) -> int:
     """Return the sequences of one forward pass of one process."""
-    batch = -(-effective_batch(config) // config.tier.ranks)
-    return min(config.tier.micro_batch or batch, batch)
+    return rows_a_pass(config.tier, effective_batch(config))
 
 
 def effective_batch(config: RunConfig) -> int:
@@ -179,11 +178,10 @@ def _logits(config: RunConfig, tokens: int, narrow: int, vocab_size: int) -> tup
 
 def _evaluation(config: RunConfig, vocab_size: int, members: int) -> Memory:
     """Return what is live in an evaluation. A micro-batch bounds its passes too."""
-    tokens = EVALUATION_TOKENS[config.data.task]
+    row, most = config.seq_len, EVALUATION_TOKENS[config.data.task]
+    tokens = row * evaluation_rows(config.tier, row, max(1, most // row))
     if config.training.eval_tokens is not None and config.data.task == "corpus":
         tokens = min(tokens, max(config.training.eval_tokens, config.seq_len))
-    if config.tier.micro_batch is not None:
-        tokens = min(tokens, max(config.tier.micro_batch * config.seq_len, FEWEST_TOKENS))
     shard = members * WIDE * -(-parameter_count(config, vocab_size) // config.tier.ranks)
     logits, _ = _logits(config, tokens, _narrow(config), vocab_size)
     return Memory(weights=shard, gradients=shard, moments=2 * shard, logits=logits)

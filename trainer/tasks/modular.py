@@ -10,22 +10,33 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import ModularData, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.seeds import Stream, generator
+from trainer.tasks import evaluation_rows
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-METRICS = ("val/loss", "val/accuracy", "grok/memorised_step", "grok/generalised_step")
+MOST_PAIRS = 4_096
+"""Pairs that an evaluation reads at once, where the tier asks for no less."""
+
+METRICS = ("val/loss", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = True
 
 
 def data_hash(config: RunConfig) -> str:
     """Return a constant: the table follows from the settings."""
     return fingerprint("modular")
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """Return nothing: the table is read from nowhere."""
+    return {}
 
 
 def vocab_size(config: RunConfig) -> int:
@@ -38,8 +49,29 @@ def tokens_per_step(config: RunConfig) -> int:
     """Return three a pair; a batch is at most the pairs that are trained on."""
     data, batch = config.data, config.training.batch_size
     assert isinstance(data, ModularData)
-    n_train = round(data.train_frac * data.p * (data.p - (data.operation == "divide")))
+    n_train = round(data.train_frac * _pairs(data))
     return 3 * (n_train if batch == "full" else min(int(batch), n_train))
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a share that leaves no pair to train on, or none to judge by.
+
+    Raises:
+        InputError: It does.
+    """
+    data = config.data
+    assert isinstance(data, ModularData)
+    pairs = _pairs(data)
+    n_train = round(data.train_frac * pairs)
+    if not 1 <= n_train < pairs:
+        raise InputError(
+            f"data.train_frac: {data.train_frac:g} of {pairs} pairs leaves {n_train} to train on"
+            f" and {pairs - n_train} held out, expected at least 1 of each"
+        )
+
+
+def _pairs(data: ModularData) -> int:
+    return data.p * (data.p - (data.operation == "divide"))
 
 
 def build(config: RunConfig) -> ModularTask:
@@ -79,14 +111,9 @@ class ModularTask:
         self.vocab_size = vocab_size(config)
         pairs, results = table(config.data.operation, config.data.p)
         order = generator(self.seed, Stream.SPLIT).permutation(len(pairs))
+        check(config)
         n_train = round(config.data.train_frac * len(pairs))
         n_val = (len(pairs) - n_train + 1) // 2
-        if n_train < 1 or n_val < 1:
-            raise InputError(
-                f"data.train_frac {config.data.train_frac:g} of {len(pairs)} pairs leaves"
-                f" {n_train} to train on and {len(pairs) - n_train} held out:"
-                " expected at least 1 of each"
-            )
         signs = np.full((len(pairs), 1), config.data.p)
         inputs = torch.from_numpy(np.concatenate([pairs, signs], axis=1)[order])  # (n, 3)
         targets = torch.from_numpy(results[order])  # (n,)
@@ -96,6 +123,7 @@ class ModularTask:
             "test": (inputs[n_train + n_val :], targets[n_train + n_val :]),
         }
         self.n_train = n_train
+        self.rows_at_once = evaluation_rows(config.tier, 3, MOST_PAIRS)
         batch_size = config.training.batch_size
         self.batch_size = n_train if batch_size == "full" else min(int(batch_size), n_train)
         self.tokens_per_step = self.batch_size * 3
@@ -127,10 +155,10 @@ class ModularTask:
         inputs, targets = self.splits[split]
         if not len(targets):
             return {}
-        loss, correct = 0.0, 0
-        for start in range(0, len(targets), 4096):
-            answer = targets[start : start + 4096].to(device)
-            logits = model(inputs[start : start + 4096].to(device))
+        loss, correct, rows = 0.0, 0, self.rows_at_once
+        for start in range(0, len(targets), rows):
+            answer = targets[start : start + rows].to(device)
+            logits = model(inputs[start : start + rows].to(device))
             loss += float(self.loss(logits, answer)) * len(answer)
             correct += int((logits[..., -1, :].argmax(-1) == answer).sum())
         return {
