@@ -11,6 +11,7 @@ from torch import nn
 
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
+from trainer.engines.passes import passes
 from trainer.models import build_model
 from trainer.optim import AdamW, build_optimizer, clip, export_state, restore_state
 from trainer.precision import autocast, loss_scaler
@@ -30,6 +31,20 @@ class Unit:
     optimizer: AdamW
     scaler: torch.amp.GradScaler
     has_dropout: bool
+    rank: int = 0
+    ranks: int = 1
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the step before."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def collect_gradients(self) -> None:
+        """Have the gradients of the passes where `parameters` have theirs: they are there."""
+
+    def sum_over_ranks(self, values: torch.Tensor) -> torch.Tensor:
+        """Add a tensor up over the processes that train this model, in place: it is one."""
+        return values
 
 
 class SoloEngine:
@@ -125,14 +140,12 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     training, tier = unit.config.training, unit.config.tier
     inputs, targets = unit.task.batch(step)
     rows = len(inputs)
-    micro = min(tier.micro_batch or rows, rows)
-    for parameter in unit.parameters:
-        parameter.grad = None
+    unit.clear_gradients()
     total: torch.Tensor | None = None
-    for first in range(0, rows, micro):
+    for first, end, weight in passes(rows, tier.micro_batch, unit.rank, unit.ranks):
         x, y = inputs, targets
-        if micro < rows:
-            x, y = inputs[first : first + micro], targets[first : first + micro]
+        if end - first < rows:
+            x, y = inputs[first:end], targets[first:end]
         if unit.has_dropout:
             torch.manual_seed(torch_seed(training.seed, Stream.DROPOUT, step, first))
         with autocast(tier):
@@ -140,11 +153,12 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
                 unit.model(x.to(tier.device, non_blocking=True)),
                 y.to(tier.device, non_blocking=True),
             )
-        if micro < rows:
-            loss = loss * (len(x) / rows)
+        if weight != 1:
+            loss = loss * weight
         torch.autograd.backward(unit.scaler.scale(loss))
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
+    unit.collect_gradients()
     return total, _update(unit, learning_rate(training, step))
 
 
@@ -153,7 +167,11 @@ def _update(unit: Unit, rate: float) -> torch.Tensor:
     training, scaler = unit.config.training, unit.scaler
     unit.optimizer.rate = rate
     scaler.unscale_(unit.optimizer)  # type: ignore[arg-type]  # it looks at `param_groups` only
-    norm = clip(unit.parameters, training.grad_clip if training.grad_clip is not None else math.inf)
+    if scaler.is_enabled() and unit.ranks > 1:  # an overflow on one leaves the step out on all
+        for found in scaler._found_inf_per_device(unit.optimizer).values():  # type: ignore[arg-type]
+            unit.sum_over_ranks(found)
+    largest = training.grad_clip if training.grad_clip is not None else math.inf
+    norm = clip(unit.parameters, largest, unit.sum_over_ranks if unit.ranks > 1 else None)
     scaler.step(unit.optimizer)  # type: ignore[arg-type]  # leaves out a step that overflowed
     scaler.update()
     return norm
