@@ -251,6 +251,15 @@ class TierConfig(Section):
         return self.workers if self.device == "cpu" else max(1, int(self.gpus or 1))
 
     @model_validator(mode="after")
+    def _workers_on_cpus(self) -> TierConfig:
+        if self.workers > 1 and self.device == "cuda":
+            raise ValueError(
+                f'workers is for device "cpu": got {self.workers} on device "cuda";'
+                f" gpus = {self.workers} trains on as many GPUs"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_gpus(self) -> TierConfig:
         if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(

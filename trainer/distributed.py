@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _abort_process_group
 
-from trainer.errors import InputError
+from trainer.errors import InputError, RanksLostError
 
 CONTROL_TIMEOUT_S = 1800.0
 """Longest wait for the next call; the leader writes checkpoints in between."""
@@ -32,14 +32,6 @@ DATA_TIMEOUT_S = 300.0
 
 SAME_MOMENT_S = 1.0
 """Errors within it are one error seen by several ranks; a rank left waiting raises much later."""
-
-
-class RanksLostError(BaseException):
-    """A process of the group is gone, or the ranks no longer hold parts of one state.
-
-    No `Exception`: this process cannot go on either, whatever it was doing. The run is resumed from
-    its checkpoint, as after any other death of its process.
-    """
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,7 @@ def fit(
             from trainer.processes import leading
 
             with leading(ranks, device) as led:
-                return fit(
-                    cohort, reporter, engine=led, interrupted=interrupted, on_error=on_error
-                )
+                return fit(cohort, reporter, engine=led, interrupted=interrupted, on_error=on_error)
         engine = make_engine(engine)
     computer = engine
     runs = {m.id: _Run(m, computer, reporter, interrupted, on_error) for m in cohort}

@@ -10,14 +10,15 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from trainer.distributed import CONTROL_TIMEOUT_S, DATA_TIMEOUT_S, Group, RanksLostError
+from trainer.distributed import CONTROL_TIMEOUT_S, DATA_TIMEOUT_S, Group
 from trainer.engines.sharded import ShardedEngine, follow
+from trainer.errors import RanksLostError
 
 END_S = 10.0
 """How long a follower may take to end before it is killed."""
@@ -45,7 +46,7 @@ def leading(
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="arbiter-ranks-") as folder:
         meeting = Path(folder) / "meeting"
-        followers: list[BaseProcess] = []
+        followers: list[SpawnProcess] = []
         try:
             for rank in range(1, ranks):
                 here, there = context.Pipe(duplex=False)
@@ -67,7 +68,7 @@ def leading(
                 follower.join()
 
 
-def _await(ready: Connection, follower: BaseProcess, rank: int) -> None:
+def _await(ready: Connection, follower: SpawnProcess, rank: int) -> None:
     """Wait until a follower is there, or is not."""
     wait([ready, follower.sentinel])
     try:

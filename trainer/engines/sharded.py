@@ -31,9 +31,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from trainer.config import DecoderConfig, RunConfig
-from trainer.distributed import Group, RanksLostError
+from trainer.distributed import Group
 from trainer.engines import Advance, State
 from trainer.engines.solo import SoloEngine, Unit, _step
+from trainer.errors import RanksLostError
 from trainer.models import build_model
 from trainer.models.decoder import Block
 from trainer.optim import STATE, AdamW
