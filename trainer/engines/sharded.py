@@ -19,6 +19,7 @@ import contextlib
 import gc
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,6 @@ class ShardedUnit(Unit):
         super().clear_gradients()
         for parameter in self.whole:
             parameter.grad = None
-        self.at_update = False
 
     @torch.no_grad()
     def collect_gradients(self) -> None:
@@ -204,10 +204,12 @@ class ShardedEngine(SoloEngine):
             enough, wrong = self.group.agree(enough, error is not None)
             if enough or wrong:
                 break
+            unit.at_update = False
             try:
                 if unit.broken:
                     raise RuntimeError(f"an earlier step of {key} was broken off")
-                loss, norm = _step(unit, first + len(losses))
+                with _views_allowed():
+                    loss, norm = _step(unit, first + len(losses))
                 losses.append(loss)
             except Exception as raised:
                 error, raised_at_s = raised, time.monotonic()
@@ -237,7 +239,7 @@ class ShardedEngine(SoloEngine):
     def evaluate(self, key: str, split: str) -> dict[str, float]:
         """Return the task's metrics of `split`; every rank computes all of them, to the same end."""
         self.group.announce("evaluate", key, split)
-        with self.group.together():
+        with self.group.together(), _views_allowed():
             return super().evaluate(key, split)
 
     @torch.no_grad()
@@ -332,6 +334,14 @@ class ShardedEngine(SoloEngine):
         dist.broadcast(tensor, src=0, group=self.group.data)
         share = math.ceil(like.shape[0] / self.group.size)
         return tensor[share * self.group.rank : share * (self.group.rank + 1)]
+
+
+@contextlib.contextmanager
+def _views_allowed() -> Iterator[None]:
+    """Hide that a model's logits are a view: FSDP2 warns of those who write into them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
+        yield
 
 
 def _parts(unit: ShardedUnit) -> Iterator[tuple[str, nn.Parameter, nn.Parameter]]:
