@@ -21,7 +21,8 @@ from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.provenance import made_with
 from trainer.config import RunConfig
-from trainer.reporting import GO_ON, FitResult, Member, Verdict
+from trainer.errors import RanksLostError
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
 
 Row = tuple[int, dict[str, float]]
 CLOCKED = ("perf/", "mem/")
@@ -127,7 +128,11 @@ def train_alone(
 
     with tempfile.TemporaryDirectory(prefix="arbiter-debug-") as scratch:
         member = Member(trial_id, config, Path(scratch))
-        (result,) = fit([member], narrator, on_error=on_error)
+        try:
+            (result,) = fit([member], narrator, on_error=on_error)
+        except RanksLostError as lost:
+            result = FitResult(trial_id, Reason.INTERRUPTED, str(lost), 0, 0.0)
+            narrator.ended(result)
     return result
 
 
