@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from tests import trainer_help as help
-from tests.contracts.engines import Breaking, copied, same
-from trainer import RunConfig
+from tests.contracts.engines import copied, same
+from tests.small_card import at_most, small_card
+from trainer import Member, Reason, RunConfig, fit
+from trainer.config import TierConfig
 from trainer.engines import Advance, Engine, State
 from trainer.engines.sharded import ShardedEngine
 from trainer.engines.solo import SoloEngine
@@ -162,7 +164,9 @@ def test_a_state_of_another_model_is_refused(sharded: ShardedEngine) -> None:
     begun(sharded, pair(model=DECODER))
     before = sharded.export("a")
     wide = begun(SoloEngine(), help.modular(model=DECODER | {"ffn_dim": 8})).export("a")
-    with pytest.raises(ValueError, match=r"another model: blocks\.0\.ffn\.down\.weight is \(6, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"another model: blocks\.0\.ffn\.down\.weight is \(6, 8\)"
+    ):
         sharded.restore("a", wide)
     assert same(sharded.export("a"), before)
 
@@ -175,22 +179,24 @@ def test_what_a_follower_cannot_do_is_told_with_its_rank(
     lost = config.model_copy(
         update={"data": config.data.model_copy(update={"dataset_path": str(tmp_path / "lost")})}
     )
-    with pytest.raises(InputError, match="rank 1: .*lost"):
+    with pytest.raises(InputError, match=r"rank 1: .*lost"):
         sharded.add("a", lost, task)
     assert advance(begun(sharded, config), 0, 2).steps == 2
 
 
-def test_a_step_that_breaks_on_one_rank_is_broken_off_on_all(sharded: ShardedEngine) -> None:
-    config = pair(**CONFIGS["decoder, odd shapes"])
-    alone = begun(SoloEngine(), config)
-    sharded.remove("a")
-    sharded.add("a", config, Breaking(build_task(config), 2))  # type: ignore[arg-type]
-    done = advance(sharded, 0, 4)
-    assert (done.steps, len(done.losses), str(done.error)) == (2, 2, "boom")
-    advance(alone, 0, 2)
-    state = sharded.export("a")
-    close(state, alone.export("a"))
-    begun(sharded, config).restore("a", state)
-    torch.testing.assert_close(
-        advance(sharded, 2, 2).losses, advance(alone, 2, 2).losses, rtol=0, atol=1e-5
-    )
+def test_a_rank_that_runs_out_of_memory_lowers_the_tier_of_all(
+    sharded: ShardedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one waits for it in the backward pass, and is let go."""
+    config = pair(model=DECODER, training={"batch_size": 4})
+    _, alone = help.run(config.model_copy(update={"tier": TierConfig()}), tmp_path / "alone")
+    small_card(monkeypatch, at_most(1, from_step=4))
+    reporter = help.Recorder()
+    (result,) = fit([Member("a", config, tmp_path / "both")], reporter, engine=sharded)
+    assert result.reason is Reason.FINISHED
+    (lower,) = reporter.of("stepped_down")
+    assert lower[2] == 4 and "micro-batch 2 → 1" in lower[-1]
+    ours, theirs = reporter.rows(), alone.rows()
+    assert ours.keys() == theirs.keys()
+    for step, row in ours.items():
+        assert row == pytest.approx(theirs[step], abs=1e-5)

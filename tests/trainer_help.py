@@ -14,6 +14,7 @@ import torch
 
 from trainer import FitResult, Member, RunConfig, Verdict, fit
 from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.config import TierConfig
 from trainer.reporting import GO_ON
 
 Metrics = dict[str, float]
@@ -112,6 +113,9 @@ class Recorder:
         self.events.append(("row", member_id, step, metrics))
         return self.answer(member_id, step)
 
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        self.events.append(("stepped_down", member_id, step, tier, detail))
+
     def flush(self) -> None:
         self.events.append(("flush",))
 
@@ -178,7 +182,7 @@ def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 def steps_on_disk(folder: Path) -> list[int]:
     """Return the steps of the checkpoints that can be seen."""
-    return sorted(int(p.name.removeprefix("step-")) for p in folder.glob("checkpoints/step-*"))
+    return sorted(int(p.name.split("-")[1]) for p in folder.glob("checkpoints/step-*"))
 
 
 class FileReporter(Recorder):

@@ -3,6 +3,7 @@
     checkpoints/step-000000500/model.safetensors       the weights, an ordinary single model
                               /optimizer.safetensors   the moments by parameter name
                               /manifest.json           hashes, step, trial id, last rows
+                step-000000700-generalised             a marked one, which is never removed
 
 A checkpoint is written under a temporary name, synced and renamed. The newest one whose
 hashes agree is used; a damaged one is set aside under `damaged-…` and never loaded. No random
@@ -26,6 +27,7 @@ from trainer.checkpoint_files import (
     FORMAT,
     MANIFEST_FILE,
     complete_checkpoints,
+    marked,
     sha256,
     verify,
 )
@@ -61,19 +63,24 @@ class CheckpointStore:
 
     Args:
         directory: The `checkpoints` folder; made when the first one is written.
-        keep: Newest checkpoints kept.
+        keep: Newest checkpoints kept, those with a mark not counted.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory, self.keep = directory, keep
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, mark: str = "") -> Path:
         """Write a checkpoint; when this returns it survives a loss of power.
+
+        Args:
+            checkpoint: What to write.
+            mark: A word that is added to its name and keeps it.
 
         Raises:
             OSError: The disk is full or not writable; no earlier checkpoint was touched.
         """
-        target = self.directory / f"step-{checkpoint.step:09d}"
+        name = f"step-{checkpoint.step:09d}"
+        target = self.directory / (f"{name}-{mark}" if mark else name)
         draft = self.directory / f".tmp-{target.name}-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -143,7 +150,8 @@ class CheckpointStore:
         )
 
     def _retain(self) -> None:
-        for path in complete_checkpoints(self.directory)[: -self.keep]:
+        unmarked = [p for p in complete_checkpoints(self.directory) if not marked(p)]
+        for path in unmarked[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
         for draft in self.directory.glob(".tmp-*"):
             shutil.rmtree(draft, ignore_errors=True)

@@ -21,6 +21,11 @@ def complete_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-*"))
 
 
+def marked(path: Path) -> bool:
+    """Return whether a checkpoint has a mark behind its step, and is never removed for its age."""
+    return path.name.count("-") > 1
+
+
 def verify(path: Path, trial_id: str) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose files have the hashes in it.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,12 +20,17 @@ from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import DivergedError, InputError
-from trainer.grokking import GrokkingTracker
+from trainer.grokking import MEAN_LOSS, make_tracker
+from trainer.ladder import in_words, next_lower
 from trainer.limits import Limits, peak_gpu_gib
-from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter
+from trainer.out_of_memory import free_cache, let_go, on_host, ran_out, within_memory
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter, Verdict
 from trainer.schedule import learning_rate
-from trainer.tasks import Task, build_task
+from trainer.stopwatch import Stopwatch
+from trainer.tasks import Task, build_task, saturates
 
+TRANSITION = "generalised"
+"""Marks the checkpoint at which a run was first seen to have generalised."""
 LOCK_WAIT_S = 30.0
 """How long a member waits for a dying process that still holds its directory."""
 
@@ -41,7 +45,8 @@ def fit(
 ) -> list[FitResult]:
     """Train every member of a cohort to its end, resuming where a checkpoint is found.
 
-    A member that fails, diverges or reaches a limit ends alone; its neighbours go on.
+    A member that fails, diverges or reaches a limit ends alone; its neighbours go on. One that
+    runs out of memory goes on under the next lower tier (`ladder.py`), while there is one.
 
     Args:
         cohort: Members with different ids and directories.
@@ -120,16 +125,18 @@ class _Run:
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
         self.lock = FileLock(self.directory / ".lock")
-        self.tracker = GrokkingTracker()
+        self.saturates = saturates(self.config)
+        self.tracker = make_tracker(self.saturates)
         self.task: Task | None = None
         self.board: TensorBoard | None = None
         self.result: FitResult | None = None
         self.step = 0
         self.saved_step: int | None = None
-        self.watch = _Stopwatch()
+        self.watch = Stopwatch()
         self.unsaved_rows: list[tuple[int, dict[str, float]]] = []
         self.last_evaluation: dict[str, float] = {}
         self.steps_since_row, self.seconds_since_row = 0, 0.0
+        self.loss_sum, self.loss_steps = 0.0, 0  # since the last evaluation
 
     def start(self) -> None:
         """Load the data, build the model, and go back to the newest valid checkpoint."""
@@ -137,17 +144,11 @@ class _Run:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self.lock.acquire(timeout=LOCK_WAIT_S)
-                self.task = build_task(self.config)
-                self.engine.add(self.id, self.config, self.task)
-                note = self._restore()
+                note = within_memory(self._build, self._leave)
                 self.board = TensorBoard(
                     self.directory / "tb", self.config.logging.enable_tensorboard, self.step
                 )
-                self.reporter.started(self.id, self.step, note)
-                verdict = GO_ON
-                for step, metrics in self.unsaved_rows:
-                    verdict = self.reporter.row(self.id, step, metrics)
-                self.unsaved_rows = []
+                verdict = self._begin(note)
                 if (detail := self._complete()) is not None:
                     self._finish(detail)
                 elif verdict.stop is not None:
@@ -157,15 +158,41 @@ class _Run:
             except Exception as error:
                 self._fail(error)
 
+    def _build(self, state: State | None = None) -> str:
+        """Make the task and the model under the tier of now; return a note on what was found.
+
+        Args:
+            state: Where it goes on; None goes back to the newest checkpoint.
+        """
+        self.task = build_task(self.config)
+        self.engine.add(self.id, self.config, self.task)
+        if state is None:
+            return self._restore()
+        self.engine.restore(self.id, state)
+        return ""
+
+    def _begin(self, note: str) -> Verdict:
+        """Say where it begins; rows that the checkpoint has may have been lost elsewhere."""
+        self.reporter.started(self.id, self.step, note)
+        verdict = GO_ON
+        for step, metrics in self.unsaved_rows:
+            verdict = self.reporter.row(self.id, step, metrics)
+        self.unsaved_rows = []
+        return verdict
+
     def _restore(self) -> str:
         """Put back the newest valid checkpoint; return a note on what was found."""
         checkpoint, notes = self.store.load_newest(self.id)
         if checkpoint is None:
+            self.tracker, self.last_evaluation = make_tracker(self.saturates), {}
+            self.step, self.saved_step, self.unsaved_rows = 0, None, []
+            self.loss_sum, self.loss_steps = 0.0, 0
             return "; ".join([*notes, "starts again from step 0"]) if notes else ""
         engine_extra = checkpoint.extra["engine"]
         self.engine.restore(self.id, State(checkpoint.model, checkpoint.optimizer, engine_extra))
         self.tracker.restore(checkpoint.extra["grokking"])
         self.last_evaluation = checkpoint.extra["last_evaluation"]
+        self.loss_sum, self.loss_steps = checkpoint.extra.get("since_evaluation", (0.0, 0))
         self.step = self.saved_step = checkpoint.step
         self.unsaved_rows = checkpoint.rows
         return "; ".join([*notes, f"resumes at step {self.step}"])
@@ -199,9 +226,14 @@ class _Run:
             self.step = first + int(wrong[0]) + 1
             value = float(advance.losses[int(wrong[0])])
             raise DivergedError(f"training loss is {value} at step {self.step}")
+        for loss in advance.losses.tolist():  # one by one: the sum must not depend on the turns
+            self.loss_sum, self.loss_steps = self.loss_sum + loss, self.loss_steps + 1
         if advance.error is not None:
-            raise advance.error
-        verdict = GO_ON
+            if not ran_out(advance.error):
+                raise advance.error
+            self._step_down(advance.error, f"at step {self.step + 1}", sound=advance.sound)
+            return
+        verdict, generalised = GO_ON, self.tracker.generalised.reached_step
         if advance.steps and (row := self._row(advance)):
             self.unsaved_rows.append((self.step, row))
             if bad := [name for name, value in row.items() if not math.isfinite(value)]:
@@ -210,8 +242,10 @@ class _Run:
             if self.board is not None:
                 self.board.row(self.step, row)
         checkpoint = self.config.checkpoint
-        if checkpoint.enable and advance.steps and self.step % checkpoint.interval == 0:
-            self._save()
+        transition = self.tracker.generalised.reached_step != generalised
+        due = advance.steps and self.step % checkpoint.interval == 0
+        if checkpoint.enable and (due or transition):
+            self._save(TRANSITION if transition else "")
         if (detail := self._complete()) is not None:
             self._finish(detail)
         elif verdict.stop is not None:
@@ -253,15 +287,61 @@ class _Run:
         return row
 
     def _evaluate(self) -> dict[str, float]:
-        metrics = self.engine.evaluate(self.id, "val")
-        if self.config.data.task == "modular":
-            metrics["train/accuracy"] = self.engine.evaluate(self.id, "train")["train/accuracy"]
-            metrics |= self.tracker.update(self.step, metrics)
+        metrics = self._measure("val")
+        if self.saturates:
+            metrics["train/accuracy"] = self._measure("train")["train/accuracy"]
+        else:
+            metrics[MEAN_LOSS] = self.loss_sum / max(1, self.loss_steps)
+        self.loss_sum, self.loss_steps = 0.0, 0
+        metrics |= self.tracker.update(self.step, metrics)
         self.last_evaluation = metrics
         return metrics
 
-    def _save(self) -> None:
-        """Publish a checkpoint of this step, once every row before it is durable."""
+    def _measure(self, split: str) -> dict[str, float]:
+        return within_memory(
+            lambda: self.engine.evaluate(self.id, split),
+            lambda error: self._step_down(error, f"in the evaluation at step {self.step}"),
+        )
+
+    def _step_down(self, error: Exception, where: str, *, sound: bool = True) -> None:
+        """Go on under the next lower tier from the very state that memory ran out in.
+
+        Args:
+            error: What was raised; raised again where no tier is lower.
+            where: "at step 12", for a person.
+            sound: Whether the engine holds that state; else it goes back to a checkpoint.
+        """
+        state = self._leave(error, where, sound=sound)
+        note = within_memory(lambda: self._build(state), lambda again: self._leave(again, where))
+        if state is None:
+            self._begin(note)
+
+    def _leave(
+        self, error: Exception, where: str = "at the start", *, sound: bool = False
+    ) -> State | None:
+        """Take the next lower tier and leave the engine, with the state where it is sound."""
+        tier, task = self.config.tier, self.task
+        if task is None:
+            raise error
+        lower = next_lower(tier, task.batch_size)
+        if lower is None:
+            raise error
+        self._log(error)
+        let_go(error)
+        state = on_host(self.engine.export(self.id)) if sound else None
+        self.engine.remove(self.id)
+        free_cache(tier.device)
+        self.config = self.config.model_copy(update={"tier": lower})
+        detail = f"out of memory {where}: {in_words(tier, lower, task.batch_size)}"
+        self.reporter.stepped_down(self.id, self.step, lower, detail)
+        return state
+
+    def _save(self, mark: str = "") -> None:
+        """Publish a checkpoint of this step, once every row before it is durable.
+
+        Args:
+            mark: A word that keeps it whatever comes after.
+        """
         if self.saved_step == self.step:
             return
         if not math.isfinite(self.engine.weight_norm(self.id)):
@@ -270,18 +350,20 @@ class _Run:
         state = self.engine.export(self.id)
         extra: dict[str, Any] = {
             "engine": state.extra,
-            "grokking": self.tracker.state(),
+            "grokking": self.tracker.export(),
             "last_evaluation": self.last_evaluation,
+            "since_evaluation": [self.loss_sum, self.loss_steps],
         }
         rows = self.unsaved_rows
-        self.store.save(Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows))
+        checkpoint = Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows)
+        self.store.save(checkpoint, mark)
         self.saved_step, self.unsaved_rows = self.step, []
 
     def _finish(self, detail: str) -> None:
         """Judge the finished model on the test split, keep it, and end."""
         assert self.task is not None
         final = dict(self.last_evaluation)
-        final |= self.engine.evaluate(self.id, "test")
+        final |= self._measure("test")
         final |= self.task.baselines()
         self._end(Reason.FINISHED, detail, final)
 
@@ -290,14 +372,17 @@ class _Run:
         if isinstance(error, DivergedError):
             self._end(Reason.DIVERGED, str(error))
             return
+        self._log(error)
+        hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
+        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        reason = Reason.OUT_OF_MEMORY if ran_out(error) else Reason.FAILED
+        self._end(reason, f"{name}{error}{hint}")
+
+    def _log(self, error: Exception) -> None:
         with contextlib.suppress(OSError):  # a full disk: the reason still goes to the reporter
             self.directory.mkdir(parents=True, exist_ok=True)
             with (self.directory / "log.txt").open("a") as log:
                 log.write("".join(traceback.format_exception(error)))
-        out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-        hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
-        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        self._end(Reason.OUT_OF_MEMORY if out_of_memory else Reason.FAILED, f"{name}{error}{hint}")
 
     def _end(self, reason: Reason, detail: str, final: dict[str, float] | None = None) -> None:
         """Leave a checkpoint where the state is sound, say how it ended, free the memory."""
@@ -310,32 +395,3 @@ class _Run:
         self.result = FitResult(self.id, reason, detail, self.step, self.watch.seconds, final)
         self.reporter.ended(self.result)
         self.lock.release()
-
-
-class _Stopwatch:
-    """Seconds spent on one member; a turn shared by n members counts 1/n for each."""
-
-    def __init__(self) -> None:
-        self._total_s, self.lap_s, self._share = 0.0, 0.0, 1.0
-        self._began: float | None = None
-
-    def start(self, share: float = 1.0) -> None:
-        self._share, self._began = share, time.perf_counter()
-
-    def stop(self) -> None:
-        self.lap_s = self._running_s()
-        self._total_s += self.lap_s
-        self._began = None
-
-    @property
-    def seconds(self) -> float:
-        return self._total_s + self._running_s()
-
-    def _running_s(self) -> float:
-        return 0.0 if self._began is None else self._share * (time.perf_counter() - self._began)
-
-    def __enter__(self) -> None:
-        self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from trainer.tasks.corpus.task import CorpusTask
 
 
-METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy")
+METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = False
 
 
 def data_hash(config: RunConfig) -> str:
