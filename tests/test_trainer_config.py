@@ -160,6 +160,7 @@ def test_unknown_keys_are_refused(section: str) -> None:
         ({"limits": {"stop_when_generalised": True}}, "needs an accuracy that saturates"),
         ({"tier": {"gpus": 2.5}}, "expected at most 1, or 2 or 3"),
         ({"tier": {"device": "cuda", "workers": 2}}, "gpus = 2 trains on as many GPUs"),
+        ({"tier": {"workers": 2, "compile": "on"}}, "for a model in one process: got 2"),
         ({"tier": {"precision": "fp8"}}, "'fp32', 'bf16' or 'fp16'"),
     ],
 )

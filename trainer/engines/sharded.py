@@ -35,7 +35,7 @@ from trainer.config import DecoderConfig, RunConfig
 from trainer.distributed import Group
 from trainer.engines import Advance, State
 from trainer.engines.solo import SoloEngine, Unit, _step
-from trainer.errors import RanksLostError
+from trainer.errors import DivergedError, RanksLostError
 from trainer.models import build_model
 from trainer.models.decoder import Block
 from trainer.optim import STATE, AdamW
@@ -232,7 +232,7 @@ class ShardedEngine(SoloEngine):
         unit.broken = True
         if not unit.at_update:
             self.group.agree(True)
-        elif not isinstance(error, _BrokenOffError):
+        elif not isinstance(error, _BrokenOffError | DivergedError):
             raise RanksLostError(f"an update was broken off: {error}") from error
 
     @torch.no_grad()
