@@ -133,7 +133,7 @@ def _facts(page: TrialPage) -> Iterator[list[str]]:
         if event.detail and event.kind in ("started", "died", "stepped_down", "learned"):
             yield [event.kind.replace("_", " "), one_line(event.detail)]
     folder = page.directory.trial(trial.id)
-    for name in ("config.yaml", "log.txt", "tb"):
+    for name in ("config.yaml", "log.txt", "evaluations", "tb"):
         if (folder / name).exists():
             yield [name, one_line(f"{page.directory.shown()}/trials/{trial.id}/{name}")]
     if page.checkpoints:

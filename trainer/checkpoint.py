@@ -2,7 +2,7 @@
 
     checkpoints/step-000000500/model.safetensors       the weights, an ordinary single model
                               /optimizer.safetensors   the moments by parameter name
-                              /manifest.json           hashes, step, trial id, last rows
+                              /manifest.json           hashes, step, trial id, config, last rows
                 step-000000700-generalised             a marked one, which is never removed
 
 A checkpoint is written under a temporary name, synced and renamed. The newest one whose
@@ -48,6 +48,8 @@ class Checkpoint:
         extra: Plain values of the loop (grokking streaks, loss scaler, last evaluation).
         rows: `[step, metrics]` since the checkpoint before: they are reported again on resume,
             for a row may have been lost that this state already contains.
+        config: The run config as plain values, so that the checkpoint can be read alone.
+        data: SHA-256 of each input the data came from (`trainer.tasks.input_hashes`).
     """
 
     trial_id: str
@@ -56,6 +58,8 @@ class Checkpoint:
     optimizer: dict[str, torch.Tensor]
     extra: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    config: dict[str, Any] | None = None
+    data: dict[str, str] | None = None
 
 
 class CheckpointStore:
@@ -101,6 +105,8 @@ class CheckpointStore:
                 "files": files,
                 "extra": checkpoint.extra,
                 "rows": checkpoint.rows,
+                "config": checkpoint.config,
+                "data": checkpoint.data,
                 "torch": torch.__version__,
             }
             body = json.dumps(manifest, allow_nan=False, sort_keys=True)
@@ -147,6 +153,8 @@ class CheckpointStore:
             load_file(path / OPTIMIZER_FILE),
             manifest["extra"],
             [(step, metrics) for step, metrics in manifest["rows"]],
+            manifest.get("config"),  # of a version that did not write it: none
+            manifest.get("data"),
         )
 
     def _retain(self) -> None:

@@ -27,7 +27,7 @@ from trainer.out_of_memory import free_cache, let_go, on_host, ran_out, within_m
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter, Verdict
 from trainer.schedule import learning_rate
 from trainer.stopwatch import Stopwatch
-from trainer.tasks import Task, build_task, saturates
+from trainer.tasks import Task, build_task, input_hashes, saturates
 
 TRANSITION = "generalised"
 """Marks the checkpoint at which a run was first seen to have generalised."""
@@ -128,6 +128,7 @@ class _Run:
         self.saturates = saturates(self.config)
         self.tracker = make_tracker(self.saturates)
         self.task: Task | None = None
+        self.data: dict[str, str] = {}
         self.board: TensorBoard | None = None
         self.result: FitResult | None = None
         self.step = 0
@@ -165,6 +166,7 @@ class _Run:
             state: Where it goes on; None goes back to the newest checkpoint.
         """
         self.task = build_task(self.config)
+        self.data = input_hashes(self.config)
         self.engine.add(self.id, self.config, self.task)
         if state is None:
             return self._restore()
@@ -354,8 +356,16 @@ class _Run:
             "last_evaluation": self.last_evaluation,
             "since_evaluation": [self.loss_sum, self.loss_steps],
         }
-        rows = self.unsaved_rows
-        checkpoint = Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows)
+        checkpoint = Checkpoint(
+            self.id,
+            self.step,
+            state.model,
+            state.optimizer,
+            extra,
+            self.unsaved_rows,
+            self.config.model_dump(mode="json"),
+            self.data,
+        )
         self.store.save(checkpoint, mark)
         self.saved_step, self.unsaved_rows = self.step, []
 
