@@ -37,8 +37,11 @@ class AdamW:
         self.state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Do one step at `rate`; a parameter without a gradient stays as it is."""
+    def step(self) -> bool:
+        """Do one step at `rate` and say so; a parameter without a gradient stays as it is.
+
+        A loss scaler that leaves a step out returns None in its place.
+        """
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             states = [self.state.get(p) or self._begin(p) for p in parameters]
@@ -61,6 +64,7 @@ class AdamW:
                 amsgrad=False,
                 maximize=False,
             )
+        return True
 
     def _begin(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
         state = {
