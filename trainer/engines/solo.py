@@ -59,6 +59,14 @@ class Unit:
     skipped: int = 0
     skipped_in_a_row: int = 0
 
+    def clear_gradients(self) -> None:
+        """Free the gradients of the step before; a CUDA graph needs them where they are."""
+        if self.captured is not None:
+            torch._foreach_zero_([p.grad for p in self.parameters if p.grad is not None])
+            return
+        for parameter in self.parameters:
+            parameter.grad = None
+
 
 class SoloEngine:
     """Implements `trainer.engines.Engine`."""
@@ -113,7 +121,8 @@ class SoloEngine:
         except Exception as raised:
             error = raised
         stacked = torch.stack(losses).cpu() if losses else torch.empty(0)
-        return [Advance(len(losses), stacked, float(norm), error, unit.skipped)]
+        sound = not unit.optimizer.midway
+        return [Advance(len(losses), stacked, float(norm), error, sound, unit.skipped)]
 
     @torch.no_grad()
     def evaluate(self, key: str, split: str) -> dict[str, float]:
@@ -171,7 +180,7 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     inputs, targets = unit.task.batch(step)
     rows = len(inputs)
     micro = min(unit.config.tier.micro_batch or rows, rows)
-    _forget_gradients(unit)
+    unit.clear_gradients()
     total: torch.Tensor | None = None
     for first in range(0, rows, micro):
         x, y = inputs, targets
@@ -189,15 +198,6 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
             f" {step + 1}, at loss scales down to {unit.scaler.get_scale():.2g}"
         )
     return total, norm
-
-
-def _forget_gradients(unit: Unit) -> None:
-    """Free the gradients of the step before; a CUDA graph needs them where they are."""
-    if unit.captured is not None:
-        torch._foreach_zero_([p.grad for p in unit.parameters if p.grad is not None])
-        return
-    for parameter in unit.parameters:
-        parameter.grad = None
 
 
 def _pass(
@@ -232,7 +232,7 @@ def _capture(unit: Unit, compute: Compute, x: torch.Tensor, y: torch.Tensor) -> 
         off = Choice("off", f"the pass cannot be recorded: {error}")
         unit.execution = replace(unit.execution, cuda_graphs=off)
         warnings.warn(f"cuda graphs {off}", stacklevel=2)
-        _forget_gradients(unit)  # of the passes that were to warm up
+        unit.clear_gradients()  # of the passes that were to warm up
 
 
 def _compute(unit: Unit, share: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -242,7 +242,7 @@ def _compute(unit: Unit, share: float, x: torch.Tensor, y: torch.Tensor) -> torc
             unit.model(x.to(tier.device, non_blocking=True)),
             y.to(tier.device, non_blocking=True),
         )
-    if share < 1:
+    if share != 1:
         loss = loss * share
     torch.autograd.backward(unit.scaler.scale(loss))
     return loss.detach()
@@ -259,4 +259,5 @@ def _update(unit: Unit, rate: float) -> torch.Tensor:
     else:
         unit.skipped_in_a_row = 0
     scaler.update()
+    unit.optimizer.midway = False
     return norm
