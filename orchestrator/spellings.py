@@ -28,6 +28,7 @@ SPELLINGS: Mapping[str, str] = {
     "mixed_precision": "tier.precision",
     "gradient_checkpointing": "tier.activation_checkpointing",
     "activation_checkpointing": "tier.activation_checkpointing",
+    "compile": "tier.compile",
     "seq_len": "training.seq_len",
     "max_seq_len": "training.seq_len",
     "steps": "training.steps",
@@ -65,6 +66,15 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
         "16mixed": "fp16",
         "fp16mixed": "fp16",
     },
+    "tier.activation_checkpointing": {
+        "true": "full",
+        "full": "full",
+        "selective": "selective",
+        "false": "off",
+        "off": "off",
+        "none": "off",
+    },
+    "tier.compile": {"true": "on", "on": "on", "false": "off", "off": "off", "auto": "auto"},
     "model.norm_type": {
         "rmsnorm": "rmsnorm",
         "rms": "rmsnorm",
@@ -108,7 +118,6 @@ FOREIGN: Mapping[str, Foreign] = {
             " many as it needs where that has no value",
         ),
     ),
-    "compile": Foreign("models are trained without torch.compile", "compile = false"),
     "optimizer": Foreign(
         "AdamW is the only optimizer",
         'optimizer = "adamw"; weight_decay = 0 makes it Adam',

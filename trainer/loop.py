@@ -20,6 +20,7 @@ from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import DivergedError, InputError
+from trainer.execution import execution_of
 from trainer.grokking import MEAN_LOSS, make_tracker
 from trainer.ladder import in_words, next_lower
 from trainer.limits import Limits, peak_gpu_gib
@@ -125,6 +126,7 @@ class _Run:
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
         self.lock = FileLock(self.directory / ".lock")
+        self.scaled = self.config.tier.precision == "fp16"
         self.saturates = saturates(self.config)
         self.tracker = make_tracker(self.saturates)
         self.task: Task | None = None
@@ -168,10 +170,13 @@ class _Run:
         self.task = build_task(self.config)
         self.data = input_hashes(self.config)
         self.engine.add(self.id, self.config, self.task)
+        note = ""
         if state is None:
-            return self._restore()
-        self.engine.restore(self.id, state)
-        return ""
+            note = self._restore()
+        else:
+            self.engine.restore(self.id, state)
+        self._log_execution()
+        return note
 
     def _begin(self, note: str) -> Verdict:
         """Say where it begins; rows that the checkpoint has may have been lost elsewhere."""
@@ -199,6 +204,13 @@ class _Run:
         self.unsaved_rows = checkpoint.rows
         return "; ".join([*notes, f"resumes at step {self.step}"])
 
+    def _log_execution(self) -> None:
+        assert self.task is not None
+        how = execution_of(self.config, self.task.vocab_size, self.task.tokens_per_step)
+        if how is not None:
+            with (self.directory / "log.txt").open("a") as log:
+                log.write(f"from step {self.step}: {how}\n")
+
     def steps_to_event(self) -> int:
         """Return how many steps lie before the next row, evaluation, checkpoint or the end."""
         intervals = [self.config.logging.log_interval, self.config.training.eval_interval]
@@ -224,7 +236,7 @@ class _Run:
     def _settle(self, advance: Advance) -> None:
         first, self.step = self.step, self.step + advance.steps
         wrong = (~torch.isfinite(advance.losses)).nonzero()
-        if len(wrong):
+        if len(wrong) and not self.scaled:  # else the step was left out, and that is counted
             self.step = first + int(wrong[0]) + 1
             value = float(advance.losses[int(wrong[0])])
             raise DivergedError(f"training loss is {value} at step {self.step}")
@@ -274,9 +286,11 @@ class _Run:
             "train/loss": float(advance.losses[-1]),
             "optim/learning_rate": learning_rate(training, step - 1),
         }
-        skipped = self.config.tier.precision == "fp16" and not math.isfinite(advance.grad_norm)
-        if logging.track_grad_norms and not skipped:  # the scaler left an overflowing step out
+        if logging.track_grad_norms:
             row["optim/grad_norm"] = advance.grad_norm
+        if self.scaled:  # an overflow in a step that was left out is no figure of the run
+            row = {name: value for name, value in row.items() if math.isfinite(value)}
+            row["optim/skipped_steps"] = advance.skipped
         if logging.track_weight_norms:
             row["optim/weight_norm"] = self.engine.weight_norm(self.id)
         tokens = self.steps_since_row * self.task.tokens_per_step

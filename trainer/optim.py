@@ -42,10 +42,11 @@ class AdamW:
         self.midway = False
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Do one step at `rate`; a parameter without a gradient stays as it is.
+    def step(self) -> bool:
+        """Do one step at `rate` and say so; a parameter without a gradient stays as it is.
 
-        All moments are allocated before anything changes: memory can run out only then.
+        All moments are allocated before anything changes: memory can run out only then. A loss
+        scaler that leaves the step out returns None in its place.
         """
         work = []
         for group in self.param_groups:
@@ -72,6 +73,7 @@ class AdamW:
                 amsgrad=False,
                 maximize=False,
             )
+        return True
 
     def begin(self) -> None:
         """Make the moments of the parameters that have a gradient, before a step needs them."""

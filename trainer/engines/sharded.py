@@ -36,10 +36,11 @@ from trainer.distributed import Group
 from trainer.engines import Advance, State
 from trainer.engines.solo import SoloEngine, Unit, _step
 from trainer.errors import DivergedError, RanksLostError
+from trainer.execution import execution_of, with_kernel
 from trainer.models import build_model
 from trainer.models.decoder import Block
 from trainer.optim import STATE, AdamW
-from trainer.precision import loss_scaler
+from trainer.precision import loss_scaler, products
 from trainer.tasks import Task, build_task
 
 
@@ -135,7 +136,8 @@ class ShardedEngine(SoloEngine):
             self.units[key] = self._unit(config, task)
 
     def _unit(self, config: RunConfig, task: Task) -> ShardedUnit:
-        model = build_model(config, task.vocab_size)
+        execution = execution_of(config, task.vocab_size, task.tokens_per_step)
+        model = build_model(with_kernel(config, execution), task.vocab_size)
         mesh = DeviceMesh.from_group(self.group.data, self.group.device)
         for module in model.modules():
             if isinstance(module, Block):
@@ -161,6 +163,7 @@ class ShardedEngine(SoloEngine):
             ),
             loss_scaler(config.tier),
             isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
+            execution,
             rank=self.group.rank,
             ranks=self.group.size,
             group=self.group,
@@ -208,7 +211,7 @@ class ShardedEngine(SoloEngine):
             try:
                 if unit.broken:
                     raise RuntimeError(f"an earlier step of {key} was broken off")
-                with _views_allowed():
+                with _views_allowed(), products(unit.config.tier):
                     loss, norm = _step(unit, first + len(losses))
                 losses.append(loss)
             except Exception as raised:
@@ -221,7 +224,7 @@ class ShardedEngine(SoloEngine):
         total = torch.stack(losses) if losses else torch.empty(0)
         if losses:
             total = self.group.sum(total / self.group.size).cpu()
-        return [Advance(len(losses), total, float(norm), error)]
+        return [Advance(len(losses), total, float(norm), error, skipped=unit.skipped)]
 
     def _break_off(self, unit: ShardedUnit, error: Exception) -> None:
         """Meet the ranks that wait, before the update, for the gradients of all.
@@ -274,7 +277,10 @@ class ShardedEngine(SoloEngine):
                 if name in moments and "step" in state:
                     optimizer[f"step.{name}"] = state["step"].cpu()
             scaler = unit.scaler
-            extra = {"scaler": scaler.state_dict()} if scaler.is_enabled() else {}
+            extra: dict[str, Any] = {}
+            if scaler.is_enabled():
+                extra["scaler"] = scaler.state_dict()
+                extra["skipped_steps"] = [unit.skipped, unit.skipped_in_a_row]
             return State(model, optimizer, extra)
 
     def _gather(self, part: torch.Tensor, like: nn.Parameter) -> torch.Tensor:
@@ -325,6 +331,8 @@ class ShardedEngine(SoloEngine):
                         unit.optimizer.state[part] = {**moments, "step": step}
             if "scaler" in told["extra"]:
                 unit.scaler.load_state_dict(told["extra"]["scaler"])
+                skipped = told["extra"].get("skipped_steps", [0, 0])
+                unit.skipped, unit.skipped_in_a_row = skipped
 
     def _scatter(self, whole: torch.Tensor | None, like: nn.Parameter) -> torch.Tensor:
         """Return this rank's rows of a tensor of the leader's."""
