@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"plan_table", "why_table", "status", "schema", "trial_page", "replay"},
+    {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table"},
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -47,7 +48,9 @@ ONLY_IMPORTER = {
     "tabulate": {
         "orchestrator.plan_table",
         "orchestrator.why_table",
+        "orchestrator.tokenizer_table",
         "orchestrator.trial_page",
+        "orchestrator.evaluation_page",
         "orchestrator.leaderboard",
     },
     "sqlite3": {"orchestrator.ledger"},

@@ -151,12 +151,13 @@ def test_what_is_beyond_this_machine_is_not_begun(
 
 
 def test_data_that_no_task_can_read_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "short.txt").write_text("to be or not to be " * 20)
+    (tmp_path / "short.txt").write_text("to be or not to be " * 400)
     request = Request(
         overrides=(f"data.dataset_path={tmp_path}/short.txt", "model.dim=8", "model.n_layers=1"),
         max_trials=1,
     )
     plan = make_plan(request, CPU_ONLY)
+    (tmp_path / "short.txt").write_text("to be or not to be ")
     with pytest.raises(UsageError) as caught:
         calibrate(plan.trials, CPU_ONLY)
     assert plan.trials[0].id in str(caught.value)
@@ -190,6 +191,17 @@ def test_no_more_checkpoints_are_counted_than_are_written(
 ) -> None:
     path = tmp_path / "one.toml"
     path.write_text(f"[training]\nsteps = 60\n[checkpoint]\n{checkpoint}\n")
+    plan = make_plan(Request(strategy=str(path)), CPU_ONLY)
+    assert forecast_of(plan).checkpoint_bytes == kept * 12 * plan.trials[0].parameters
+
+
+@pytest.mark.parametrize(("eval_interval", "kept"), [(30, 1), (29, 2)])
+def test_the_checkpoint_at_the_transition_is_counted_where_there_may_be_one(
+    tmp_path: Path, eval_interval: int, kept: int
+) -> None:
+    path = tmp_path / "one.toml"
+    training = f"[training]\nsteps = 60\neval_interval = {eval_interval}\n"
+    path.write_text(f"{training}[checkpoint]\ninterval = 60\n")
     plan = make_plan(Request(strategy=str(path)), CPU_ONLY)
     assert forecast_of(plan).checkpoint_bytes == kept * 12 * plan.trials[0].parameters
 

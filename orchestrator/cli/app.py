@@ -11,7 +11,17 @@ from typing import Any
 
 import typer
 
-from orchestrator.cli import complete, console, debugging, plans, runs, tools, training
+from orchestrator.cli import (
+    complete,
+    console,
+    debugging,
+    evaluation,
+    plans,
+    runs,
+    tokenizer,
+    tools,
+    training,
+)
 from orchestrator.errors import COMMAND_LINE, ArbiterError, Exit, Problem, StorageError, UsageError
 from orchestrator.preflight import shadowed
 
@@ -36,7 +46,9 @@ training.add_to(app)
 debugging.add_to(app)
 plans.add_to(app)
 runs.add_to(app)
+evaluation.add_to(app)
 tools.add_to(app)
+tokenizer.add_to(app)
 
 
 def run() -> None:
