@@ -1,63 +1,61 @@
-"""An evaluation, which is plain nested values, as tables."""
+"""An evaluation, which is plain nested values (`trainer.evaluation`), as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.pipeline.document import Block, Cell, Table, Text
+from orchestrator.pipeline.document import Block, Table, Text
 from orchestrator.pipeline.figures import is_number
 
-TIMING = "timing"
-ELSEWHERE = {TIMING, "gates", "passed", "step"}
-"""Parts that the report has in another place."""
-HEADLINES = ("bits_per_byte", "perplexity", "accuracy", "gap", "mean_reciprocal_rank")
-"""Last part of the names that are compared between checkpoints."""
+HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "bits per byte": ("likelihood", "val", "bits_per_byte"),
+    "perplexity": ("likelihood", "val", "perplexity"),
+    "accuracy": ("likelihood", "val", "accuracy"),
+    "memorisation gap": ("memorisation", "gap"),
+    "probe accuracy": ("probes", "all", "accuracy"),
+}
+"""Heading to the part and the value by which checkpoints are compared."""
+DONE = "done"
 
 
 def headline(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few figures by which checkpoints are compared, by dotted name."""
+    """Return the few figures by which checkpoints are compared, those that there are."""
+    found = {}
+    for heading, (part, *path) in HEADLINES.items():
+        value: Any = evaluation["parts"].get(part, {}).get("values")
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if is_number(value):
+            found[heading] = value
+    return found
+
+
+def left_out(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts that were not done, each with the reason."""
     return {
-        name: value
-        for name, value in _scalars(_own(evaluation))
-        if is_number(value) and name.replace("/", ".").rpartition(".")[2].endswith(HEADLINES)
+        name: f"{part['status']}: {part.get('reason', '')}".rstrip(": ")
+        for name, part in evaluation["parts"].items()
+        if part["status"] != DONE
     }
 
 
-def timing_of(evaluation: Mapping[str, Any]) -> float | None:
-    """Return the seconds an evaluation took, where it says so."""
-    timing = evaluation.get(TIMING)
-    if is_number(timing):
-        return float(timing)  # type: ignore[arg-type]
-    if not isinstance(timing, Mapping):
-        return None
-    total = timing.get("total_s")
-    seconds = [value for _, value in _scalars(timing) if is_number(value)]
-    return float(total) if is_number(total) else float(sum(seconds)) if seconds else None
+def seconds_of(evaluation: Mapping[str, Any]) -> float:
+    """Return the seconds it took."""
+    return sum(float(value) for _, value in _scalars(evaluation["timing"]) if is_number(value))
 
 
 def tables_of(evaluation: Mapping[str, Any]) -> Iterator[Block]:
     """Yield all that an evaluation says: a table a part, and one for each list in it."""
-    alone: list[tuple[Cell, ...]] = []
-    parts: list[Block] = []
-    for name, value in _own(evaluation).items():
-        if isinstance(value, Mapping):
-            parts += _part(_words(name), value)
-        elif isinstance(value, list):
-            parts += _list(_words(name), value)
-        else:
-            alone.append((_words(name), value))
-    if alone:
-        yield Table(("figure", "value"), tuple(alone))
-    yield from parts
-
-
-def _own(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in evaluation.items() if key not in ELSEWHERE}
+    for name, part in evaluation["parts"].items():
+        if "values" in part:
+            yield from _part(_words(name).capitalize(), part["values"])
+    if missing := left_out(evaluation):
+        yield Table(("not measured", "why"), tuple(missing.items()))
 
 
 def _part(title: str, values: Mapping[str, Any]) -> Iterator[Block]:
-    rows = tuple((name, value) for name, value in _scalars(values) if value is not None)
+    rows = tuple((_words(name), value) for name, value in _scalars(values) if value is not None)
     if rows:
         yield Table(("figure", "value"), rows, title)
     for name, value in _lists(values):
@@ -79,7 +77,7 @@ def _list(title: str, values: Sequence[Any]) -> Iterator[Block]:
 def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _scalars(value, f"{prefix}{name}.")
+            yield from _scalars(value, f"{prefix}{name}, ")
         elif not isinstance(value, list):
             yield f"{prefix}{name}", value
 
@@ -87,7 +85,7 @@ def _scalars(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _lists(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _lists(value, f"{prefix}{name}.")
+            yield from _lists(value, f"{prefix}{name}, ")
         elif isinstance(value, list):
             yield f"{prefix}{name}", value
 

@@ -91,6 +91,7 @@ class Asked(_Kept):
     vocab_sizes: list[int]
     phrases: int = 0
     phrases_file: str | None = None
+    phrases_sha256: str | None = None
     evaluations: int
 
 

@@ -29,7 +29,7 @@ from orchestrator.pipeline.evaluations import FINAL, all_on_the_way, read_evalua
 from orchestrator.pipeline.figures import moment
 from orchestrator.pipeline.html import page
 from orchestrator.pipeline.markdown import markdown
-from orchestrator.pipeline.measured import headline, tables_of, timing_of
+from orchestrator.pipeline.measured import headline, left_out, seconds_of, tables_of
 from orchestrator.pipeline.record import Record, Stage, StageState
 from orchestrator.pipeline.training import boundaries
 from orchestrator.settings import setting_keys
@@ -105,18 +105,18 @@ def report(facts: Facts) -> Document:
     return Document(
         title=facts.record.name,
         subtitle=f"pipeline {facts.record.hash[:10]}, trial {facts.trial.id}",
-        cards=_cards(facts),
+        cards=list(_cards(facts)),
         sections=[
-            Section("What was asked for", _asked(facts.record)),
-            Section("Text", _text(facts.record)),
-            Section("Tokenizer", _tokenizer(facts.record)),
-            Section("Model and settings", _settings(facts)),
-            Section("Training", _training(facts)),
-            Section("Evaluations on the way", _on_the_way(facts)),
-            Section("Final evaluation", _final(facts)),
-            Section("Continuations", _samples(facts)),
+            Section("What was asked for", [*_asked(facts.record)]),
+            Section("Text", [*_text(facts.record)]),
+            Section("Tokenizer", [*_tokenizer(facts.record)]),
+            Section("Model and settings", [*_settings(facts)]),
+            Section("Training", [*_training(facts)]),
+            Section("Evaluations on the way", [*_on_the_way(facts)]),
+            Section("Final evaluation", [*_final(facts)]),
+            Section("Continuations", [*_samples(facts)]),
         ],
-        runs=Section("When and how it ran", _runs(facts)),
+        runs=Section("When and how it ran", [*_runs(facts)]),
     )
 
 
@@ -276,6 +276,10 @@ def _on_the_way(facts: Facts) -> Iterator[Block]:
             for step, found in made.items()
         ]
         yield Table(("step", *names, *(["gates"] if gates else [])), tuple(rows))
+        yield Text("On validation text, as `arbiter eval` measures it.")
+        for step, found in made.items():
+            for part, why in left_out(found["evaluation"]).items():
+                yield Text(f"Step {step:,}, {part}: {why}", doubt=True)
     if missing := [mark for mark in marks if mark not in made]:
         steps = ", ".join(f"{mark:,}" for mark in missing)
         yield Text(f"Not made: of step {steps}; training ended or went on without.", doubt=True)
@@ -356,8 +360,8 @@ def _runs(facts: Facts) -> Iterator[Block]:
     if peaks:
         rows.append(("peak GPU memory in GiB", max(peaks)))
     for found in [*facts.on_the_way, *([facts.final] if facts.final else [])]:
-        if (seconds := timing_of(found["evaluation"])) is not None:
-            rows.append((f"evaluation of step {found['step']:,}", duration(seconds)))
+        took = duration(seconds_of(found["evaluation"]))
+        rows.append((f"evaluation of step {found['step']:,}", took))
     yield Table(("figure", "value"), tuple(rows), "Time and speed")
     noted = [event for event in facts.events if event.kind in ("died", "revised") or _odd(event)]
     if noted:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class PipelineRequest:
     phrases: int = 0
     phrases_file: Path | None = None
     evaluations: int = EVALUATIONS
-    run: Request = Request()
+    run: Request = field(default_factory=Request)
 
 
 def read_pipeline_request(request: PipelineRequest, hardware: Hardware) -> tuple[Record, Plan]:
@@ -77,7 +77,7 @@ def read_pipeline_request(request: PipelineRequest, hardware: Hardware) -> tuple
         with gather.step():
             corpus_text = _read_corpus(request.corpus)
         with gather.step():
-            phrases = _phrases_hash(request.phrases_file)
+            phrases = phrases_hash(request.phrases_file)
         with gather.step():
             reading = read_request(_with(request, None), hardware)
     named = VOCABULARY in {**reading.composition.settings, **reading.typed}
@@ -102,6 +102,7 @@ def read_pipeline_request(request: PipelineRequest, hardware: Hardware) -> tuple
         vocab_sizes=list(sizes),
         phrases=request.phrases,
         phrases_file=None if request.phrases_file is None else str(request.phrases_file.absolute()),
+        phrases_sha256=phrases,
         evaluations=request.evaluations,
     )
     decides = {
@@ -170,38 +171,30 @@ def _read_corpus(corpus: str) -> str:
         return text.read(corpus)
     except InputError as error:
         message = str(error).removeprefix("data.dataset_path: ")
-        raise UsageError(Problem(message, "--corpus", _hint(error.hint))) from error
+        hint = error.hint.replace("data.dataset_path=", "--corpus ")
+        raise UsageError(Problem(message, "--corpus", hint)) from error
 
 
-def _hint(hint: str) -> str:
-    return hint.replace("data.dataset_path=", "--corpus ")
+def phrases_hash(file: Path | None) -> str | None:
+    """Return the SHA-256 of a file of phrases; None where there is no file.
 
-
-def _phrases_hash(file: Path | None) -> str | None:
+    Raises:
+        UsageError: It cannot be read.
+    """
     if file is None:
         return None
     try:
-        content = file.read_bytes()
-        content.decode("utf-8")
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         message = f"cannot read {file}: {error.strerror}"
-        raise UsageError(
-            Problem(message, "--phrases-file", "a text file, one entry a line")
-        ) from error
-    except UnicodeDecodeError as error:
-        message = (
-            f"{file} is not UTF-8 text: byte {content[error.start]:#04x} at offset {error.start}"
-        )
-        raise UsageError(Problem(message, "--phrases-file")) from error
-    if not content.strip():
-        raise UsageError(Problem(f"{file} is empty, expected an entry a line", "--phrases-file"))
-    return hashlib.sha256(content).hexdigest()
+        hint = "a text file, one entry a line"
+        raise UsageError(Problem(message, "--phrases-file", hint)) from error
 
 
 def _check(
     config: RunConfig, request: PipelineRequest, sizes: Sequence[int], sources: dict[str, str]
 ) -> None:
-    """Refuse settings that a pipeline cannot do without."""
+    """Refuse what a pipeline cannot be made of."""
     problems = []
     if not config.checkpoint.enable:
         place = sources.get("checkpoint.enable", "")
@@ -213,14 +206,24 @@ def _check(
             f" {config.training.steps}: an evaluation needs a step before it"
         )
         problems.append(Problem(message, "--evaluations"))
-    if request.phrases >= min(sizes) - BYTES:
-        message = (
-            f"got {request.phrases}, expected fewer than {min(sizes) - BYTES}: they count in the"
-            f" vocabulary of {min(sizes)}, and {BYTES} of it are the bytes"
-        )
-        problems.append(Problem(message, "--phrases"))
-    if problems:
-        raise UsageError(*problems)
+    with gathering() as gather:
+        gather.problems += problems
+        with gather.step():
+            _check_vocabularies(config, request, sizes)
+
+
+def _check_vocabularies(config: RunConfig, request: PipelineRequest, sizes: Sequence[int]) -> None:
+    """Refuse sizes and phrases that no vocabulary can be made of."""
+    from trainer.tasks.corpus.vocabularies import Order
+
+    data = config.data
+    assert isinstance(data, CorpusData)
+    text_and_shares = (data.train_frac, data.val_frac)
+    try:
+        Order(data.dataset_path, sizes, request.phrases, request.phrases_file, *text_and_shares)
+    except InputError as error:
+        hint = error.hint.replace("data.dataset_path=", "--corpus ")
+        raise UsageError(Problem(str(error), "--corpus", hint)) from error
 
 
 def _corpus(data: CorpusData, content: str) -> Corpus:

@@ -12,6 +12,7 @@ import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ArbiterError, Exit, Problem, UsageError
@@ -21,7 +22,7 @@ from orchestrator.layout import RunDirectory
 from orchestrator.pipeline.evaluations import FINAL, evaluate_checkpoint, read_evaluation
 from orchestrator.pipeline.record import Record, Stage, StageState, read_record, record_file
 from orchestrator.pipeline.report import write_report
-from orchestrator.pipeline.request import corpus_changed
+from orchestrator.pipeline.request import corpus_changed, phrases_hash
 from orchestrator.pipeline.tokenizer import choose_tokenizer
 from orchestrator.pipeline.training import Unfinished, prepare, train, trial_of
 from orchestrator.provenance import made_with, masked
@@ -90,7 +91,7 @@ def run(
         StorageError: What is there is damaged.
         UsageError: It cannot run here, or its text has changed.
     """
-    _check_text(directory, record)
+    _check_inputs(directory, record)
     refusal = hardware.refuse(record.run_config.tier)
     if refusal is not None and not record.complete:
         raise UsageError(Problem(refusal, directory.shown(), "tier=auto takes what fits here"))
@@ -121,8 +122,8 @@ def run(
         return _ended(directory, record)
 
 
-def _check_text(directory: RunDirectory, record: Record) -> None:
-    """Refuse a text that is not the one it began with."""
+def _check_inputs(directory: RunDirectory, record: Record) -> None:
+    """Refuse a text, or a file of phrases that is still to be read, that is not the one it was."""
     if record.complete:
         return
     try:
@@ -131,6 +132,13 @@ def _check_text(directory: RunDirectory, record: Record) -> None:
         raise UsageError(Problem(str(error), directory.shown(), error.hint)) from error
     if now != record.corpus.sha256:
         raise corpus_changed(directory, record, now)
+    file = record.asked.phrases_file
+    if file is None or record.tokenizer is not None:
+        return
+    if phrases_hash(Path(file)) != record.asked.phrases_sha256:
+        message = f"{file} has changed since {directory.shown()} began"
+        hint = "put it back to go on, or --fresh starts anew with the one that is there"
+        raise UsageError(Problem(message, "--phrases-file", hint))
 
 
 def _ended(directory: RunDirectory, record: Record, *, worked: bool = True) -> Outcome:
