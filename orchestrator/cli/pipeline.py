@@ -153,6 +153,8 @@ def _close(outcome: Outcome) -> int:
         console.say("nothing to do: it came to its report before; --fresh starts anew")
     if outcome.failed:
         console.say(f"failed: {outcome.failed}")
+    elif outcome.exit_code:
+        console.say("a gate of the final evaluation failed")
     console.out(summary(outcome))
     console.say(f"report: {shown}/report.html")
     following = "status" if outcome.failed else "sample"

@@ -84,7 +84,7 @@ def evaluate_checkpoint(
             Problem(message, str(checkpoint), f"arbiter doctor {directory.shown()} says what is")
         )
     try:
-        evaluation = evaluate(checkpoint, config, notify=notify)
+        evaluation = evaluate(checkpoint, config, notify=lambda line: notify(f"  {line}"))
         found = {
             "step": step,
             "passed": evaluation.passed,

@@ -5,12 +5,19 @@ from __future__ import annotations
 import time
 
 from orchestrator.leaderboard.text import number, one_line
-from orchestrator.pipeline.document import Cell
+from orchestrator.pipeline.document import Cell, Table
 
 
 def is_number(value: object) -> bool:
     """Return whether a value is set as a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Return which columns are set to the right: those of numbers alone."""
+    columns = [[row[n] for row in table.rows] for n in range(len(table.columns))]
+    filled = [[cell for cell in column if cell is not None] for column in columns]
+    return [bool(column) and all(map(is_number, column)) for column in filled]
 
 
 def shown(cell: Cell) -> str:

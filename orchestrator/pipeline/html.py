@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.leaderboard.report import environment, ticks_between
 from orchestrator.leaderboard.text import spelled
 from orchestrator.pipeline.document import Chart, Document, Sample, Table, Text
-from orchestrator.pipeline.figures import is_number, shown
+from orchestrator.pipeline.figures import numeric_columns, shown
 
 TEMPLATE = "report.html.j2"
 PLOT_PX = 220
@@ -63,11 +63,6 @@ def kind_of(block: object) -> str:
     """Return which part of the template writes a block."""
     kinds = {Text: "text", Table: "table", Chart: "chart", Sample: "sample"}
     return kinds[type(block)]
-
-
-def numeric_columns(table: Table) -> list[bool]:
-    """Return which columns are set to the right."""
-    return [any(is_number(row[n]) for row in table.rows) for n in range(len(table.columns))]
 
 
 def plot(chart: Chart) -> Plot:

@@ -15,7 +15,7 @@ from orchestrator.pipeline.document import (
     Table,
     Text,
 )
-from orchestrator.pipeline.figures import is_number, shown
+from orchestrator.pipeline.figures import numeric_columns, shown
 
 MOST_POINTS = 12
 """Steps of a curve that are listed; the HTML report draws all of them."""
@@ -55,9 +55,8 @@ def _table(table: Table) -> Iterator[str]:
     if table.title:
         yield f"### {_plain(table.title)}"
         yield ""
-    numeric = [any(is_number(row[n]) for row in table.rows) for n in range(len(table.columns))]
     yield _row([_plain(heading) for heading in table.columns])
-    yield _row(["---:" if right else "---" for right in numeric])
+    yield _row(["---:" if right else "---" for right in numeric_columns(table)])
     for row in table.rows:
         yield _row([_cell(cell) for cell in row])
 

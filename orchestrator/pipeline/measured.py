@@ -16,7 +16,8 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "probe accuracy": ("probes", "all", "accuracy"),
 }
 """Heading to the part and the value by which checkpoints are compared."""
-DONE = "done"
+DONE, LEFT_OUT = "done", "left out"
+"""What became of a part (`trainer.evaluation.result.Status`)."""
 
 
 def headline(evaluation: Mapping[str, Any]) -> dict[str, float]:
@@ -31,8 +32,13 @@ def headline(evaluation: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def left_out(evaluation: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts that were not done, each with the reason."""
+def cut_short(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts for which there was no time, each with the reason."""
+    parts = evaluation["parts"].items()
+    return {name: part.get("reason", "") for name, part in parts if part["status"] == LEFT_OUT}
+
+
+def _not_measured(evaluation: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: f"{part['status']}: {part.get('reason', '')}".rstrip(": ")
         for name, part in evaluation["parts"].items()
@@ -50,16 +56,36 @@ def tables_of(evaluation: Mapping[str, Any]) -> Iterator[Block]:
     for name, part in evaluation["parts"].items():
         if "values" in part:
             yield from _part(_words(name).capitalize(), part["values"])
-    if missing := left_out(evaluation):
+    if missing := _not_measured(evaluation):
         yield Table(("not measured", "why"), tuple(missing.items()))
 
 
 def _part(title: str, values: Mapping[str, Any]) -> Iterator[Block]:
-    rows = tuple((_words(name), value) for name, value in _scalars(values) if value is not None)
-    if rows:
-        yield Table(("figure", "value"), rows, title)
+    alike = _alike(values)
+    alone = {name: value for name, value in values.items() if name not in alike}
+    if alike:
+        columns = list(next(iter(alike.values())))
+        rows = [(_words(name), *(of[key] for key in columns)) for name, of in alike.items()]
+        yield Table((title.lower(), *map(_words, columns)), tuple(rows), title)
+    facts = tuple((_words(name), value) for name, value in _scalars(alone) if value is not None)
+    if facts:
+        yield Table(("figure", "value"), facts, "" if alike else title)
     for name, value in _lists(values):
         yield from _list(f"{title}: {_words(name)}", value)
+
+
+def _alike(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the most of the parts that measure the same; {} where no two do."""
+    groups: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and not any(_nested(item) for item in value.values()):
+            groups.setdefault(tuple(value), {})[name] = value
+    largest = max(groups.values(), key=len, default={})
+    return largest if len(largest) > 1 else {}
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list)
 
 
 def _list(title: str, values: Sequence[Any]) -> Iterator[Block]:
@@ -67,8 +93,8 @@ def _list(title: str, values: Sequence[Any]) -> Iterator[Block]:
         flat = [dict(_scalars(value)) for value in values]
         columns = tuple(dict.fromkeys(name for row in flat for name in row))
         if columns:
-            rows = tuple(tuple(row.get(column) for column in columns) for row in flat)
-            yield Table(tuple(map(_words, columns)), rows, title)
+            rows = tuple((n, *map(row.get, columns)) for n, row in enumerate(flat))
+            yield Table(("from 0", *map(_words, columns)), rows, title)
     elif values:
         said = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
         yield Text(f"{title}: {said}")

@@ -21,6 +21,8 @@ from trainer.config import RunConfig
 
 FORMAT = 1
 RECORD_FILE = "pipeline.json"
+HOW = {"checkpoint", "logging", "limits", "tier"}
+"""Sections of a run config that say how it is run, and decide nothing of what it comes to."""
 KILLED = "killed, or the machine went down"
 
 

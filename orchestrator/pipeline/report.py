@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.layout import RunDirectory, write_whole
@@ -29,10 +29,9 @@ from orchestrator.pipeline.evaluations import FINAL, all_on_the_way, read_evalua
 from orchestrator.pipeline.figures import moment
 from orchestrator.pipeline.html import page
 from orchestrator.pipeline.markdown import markdown
-from orchestrator.pipeline.measured import headline, left_out, seconds_of, tables_of
-from orchestrator.pipeline.record import Record, Stage, StageState
+from orchestrator.pipeline.measured import cut_short, headline, seconds_of, tables_of
+from orchestrator.pipeline.record import HOW, Record, Stage, StageState
 from orchestrator.pipeline.training import boundaries
-from orchestrator.settings import setting_keys
 from orchestrator.toml_file import flatten
 from trainer.config import RunConfig
 from trainer.reporting import Reason
@@ -220,20 +219,22 @@ def _settings(facts: Facts) -> Iterator[Block]:
             ("operations of the whole training", brief(facts.trial.flops)),
         ),
     )
+    yield _chosen(record, of_how=False)
+    yield Text("Every other setting has its default; the config.yaml of the trial has them all.")
+
+
+def _chosen(record: Record, *, of_how: bool) -> Table:
+    """Return the settings that somebody chose, with where: of how it ran, or all others."""
     settings = flatten(record.run_config.model_dump(mode="json"))
     assert record.tokenizer is not None
     settings |= {"data.tokenizer_path": record.tokenizer.file, "model.vocab_size": None}
     sources = record.sources | {"model.vocab_size": "the tokenizer has it"}
-    known = setting_keys()
-    yield Table(
-        ("setting", "value", "from"),
-        tuple(
-            (key, setting(value), sources[key])
-            for key, value in settings.items()
-            if key in sources and key in known
-        ),
+    rows = tuple(
+        (key, setting(value), sources[key])
+        for key, value in settings.items()
+        if key in sources and (key.partition(".")[0] in HOW) is of_how
     )
-    yield Text("Every other setting has its default; the config.yaml of the trial has them all.")
+    return Table(("setting", "value", "from"), rows)
 
 
 def _training(facts: Facts) -> Iterator[Block]:
@@ -276,9 +277,9 @@ def _on_the_way(facts: Facts) -> Iterator[Block]:
             for step, found in made.items()
         ]
         yield Table(("step", *names, *(["gates"] if gates else [])), tuple(rows))
-        yield Text("On validation text, as `arbiter eval` measures it.")
+        yield Text("On validation text, as arbiter eval measures it.")
         for step, found in made.items():
-            for part, why in left_out(found["evaluation"]).items():
+            for part, why in cut_short(found["evaluation"]).items():
                 yield Text(f"Step {step:,}, {part}: {why}", doubt=True)
     if missing := [mark for mark in marks if mark not in made]:
         steps = ", ".join(f"{mark:,}" for mark in missing)
@@ -363,7 +364,10 @@ def _runs(facts: Facts) -> Iterator[Block]:
         took = duration(seconds_of(found["evaluation"]))
         rows.append((f"evaluation of step {found['step']:,}", took))
     yield Table(("figure", "value"), tuple(rows), "Time and speed")
-    noted = [event for event in facts.events if event.kind in ("died", "revised") or _odd(event)]
+    how = _chosen(record, of_how=True)
+    if how.rows:
+        yield replace(how, title="How it was run, at last")
+    noted = [event for event in facts.events if _notable(event)]
     if noted:
         yield Table(
             ("at", "what", "detail"),
@@ -377,8 +381,14 @@ def _runs(facts: Facts) -> Iterator[Block]:
     )
 
 
-def _odd(event: Event) -> bool:
-    return event.kind == "started" and "damaged" in event.detail
+def _notable(event: Event) -> bool:
+    """Return whether an event is more than the beginning or the end of a segment."""
+    if event.kind == "revised":
+        return any(not part.startswith(OF_SEGMENTS) for part in event.detail.split("; "))
+    return event.kind == "died" or (event.kind == "started" and "damaged" in event.detail)
+
+
+OF_SEGMENTS = ("limits.stop_after_steps", "limits.wall_clock_minutes")
 
 
 def _between(first: float | None, last: float | None) -> str:

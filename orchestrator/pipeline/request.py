@@ -15,6 +15,7 @@ from orchestrator.executors import Execution
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory, new_run_directory
 from orchestrator.pipeline.record import (
+    HOW,
     Asked,
     Corpus,
     Record,
@@ -37,8 +38,6 @@ SIZES = (1024, 2048, 4096)
 EVALUATIONS = 4
 MOST_SIZES = 16
 VOCABULARY = "model.vocab_size"
-HOW = {"checkpoint", "logging", "limits", "tier"}
-"""Sections that decide nothing of what the report says."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from orchestrator.pipeline.evaluations import (
 )
 from orchestrator.pipeline.record import Record
 from orchestrator.plan import plan_of_configs
+from orchestrator.progress import Progress, Track
 from orchestrator.verify import check_startable
 from orchestrator.watch import Audience
 from trainer.config import RunConfig
@@ -44,6 +45,28 @@ class Unfinished(Exception):
     Args:
         why: In words.
     """
+
+
+class Uncut:
+    """Shows the segments of a training as one. Implements `orchestrator.watch.Audience`.
+
+    Args:
+        audience: Is shown all but the ends of segments that are not the training's.
+    """
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+
+    def looks_at(self, progress: Progress) -> Sequence[Track]:
+        return () if self._between(progress) else self._audience.looks_at(progress)
+
+    def show(self, progress: Progress) -> None:
+        if not self._between(progress):
+            self._audience.show(progress)
+
+    @staticmethod
+    def _between(progress: Progress) -> bool:
+        return progress.closed and progress.done < progress.planned
 
 
 def boundaries(steps: int, evaluations: int) -> list[int]:
@@ -92,6 +115,18 @@ def train(
     Raises:
         Unfinished: A limit or a signal stopped it; nothing is lost.
     """
+    with audience() as shown:
+        return _train(directory, record, hardware, execution, notify, Uncut(shown))
+
+
+def _train(
+    directory: RunDirectory,
+    record: Record,
+    hardware: Hardware,
+    execution: Execution,
+    notify: Notify,
+    audience: Audience,
+) -> TrialRecord:
     config, trial = record.training_config(directory), trial_of(directory)
     began = time.monotonic()
     for mark in [*boundaries(config.training.steps, record.asked.evaluations), None]:
@@ -118,7 +153,7 @@ def _segment(
     hardware: Hardware,
     execution: Execution,
     notify: Notify,
-    audience: Callable[[], contextlib.AbstractContextManager[Audience]],
+    audience: Audience,
 ) -> TrialRecord:
     """Train to a step, or to the end; raise where something else stopped it."""
     limited = _limited(config, mark, time.monotonic() - began)
@@ -126,15 +161,14 @@ def _segment(
         minutes = config.limits.wall_clock_minutes
         raise Unfinished(f"wall clock: limits.wall_clock_minutes is {minutes:g}")
     wanted = {trial_of(directory).id: limited}
-    with audience() as shown:
-        outcome = sweep.carry_on(
-            directory,
-            hardware,
-            execution,
-            wanted,
-            notify=lambda line: None if OF_SEGMENTS.match(line) else notify(line),
-            audience=shown,
-        )
+    outcome = sweep.carry_on(
+        directory,
+        hardware,
+        execution,
+        wanted,
+        notify=lambda line: None if OF_SEGMENTS.match(line) else notify(line),
+        audience=audience,
+    )
     (trial,) = outcome.trials
     reached = mark is not None and trial.reason is Reason.BUDGET and trial.step >= mark
     if trial.pending and not reached:
