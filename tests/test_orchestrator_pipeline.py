@@ -376,10 +376,10 @@ def test_the_report_escapes_what_the_text_says(program: Program, command: tuple[
     folder = program.folder / "runs" / the_run(program)
     final = json.loads((folder / "evaluations" / "final.json").read_text())
     said = "".join(sample["prompt"] + sample["continuation"] for sample in final["samples"])
-    assert "<b>" in said and "|" in said and "\x07" in said
+    assert "</b>|[" in said and "\x07" in said
     page, lines = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     for report in (page, lines):
-        assert "<b>x" not in report and "<i>text" not in report and "\x07" not in report
+        assert "</b>|" not in report and "<i>text" not in report and "\x07" not in report
     assert "](" not in lines
     for row in re.findall(r"^\|.*", lines, re.MULTILINE):
         assert row.count("|") >= 3 and "text|" not in row

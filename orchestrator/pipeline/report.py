@@ -382,10 +382,10 @@ def _runs(facts: Facts) -> Iterator[Block]:
 
 
 def _notable(event: Event) -> bool:
-    """Return whether an event is more than the beginning or the end of a segment."""
+    """Return whether an event is more than where a segment is to end."""
     if event.kind == "revised":
         return any(not part.startswith(OF_SEGMENTS) for part in event.detail.split("; "))
-    return event.kind == "died" or (event.kind == "started" and "damaged" in event.detail)
+    return event.kind in ("died", "started", "ended")
 
 
 OF_SEGMENTS = ("limits.stop_after_steps", "limits.wall_clock_minutes")

@@ -128,12 +128,16 @@ def _train(
     audience: Audience,
 ) -> TrialRecord:
     config, trial = record.training_config(directory), trial_of(directory)
-    began = time.monotonic()
+    began_at = record.attempts[-1].started_at
     for mark in [*boundaries(config.training.steps, record.asked.evaluations), None]:
         if mark is not None and read_evaluation(directory, name_of(mark)) is not None:
             continue
         if trial.pending:
-            trial = _segment(directory, config, mark, began, hardware, execution, notify, audience)
+            trial = _segment(
+                directory, config, mark, began_at, hardware, execution, notify, audience
+            )
+            now = RunConfig.model_validate(trial.config)  # with what made it fit into memory
+            config = config.model_copy(update={"tier": now.tier})
         if trial.reason is Reason.FINISHED or (trial.reason and trial.reason.failure):
             return trial
         assert mark is not None
@@ -149,14 +153,14 @@ def _segment(
     directory: RunDirectory,
     config: RunConfig,
     mark: int | None,
-    began: float,
+    began_at: float,
     hardware: Hardware,
     execution: Execution,
     notify: Notify,
     audience: Audience,
 ) -> TrialRecord:
     """Train to a step, or to the end; raise where something else stopped it."""
-    limited = _limited(config, mark, time.monotonic() - began)
+    limited = _limited(config, mark, time.time() - began_at)
     if limited is None:
         minutes = config.limits.wall_clock_minutes
         raise Unfinished(f"wall clock: limits.wall_clock_minutes is {minutes:g}")
