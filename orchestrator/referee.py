@@ -17,12 +17,14 @@ import yaml
 
 from orchestrator.layout import write_whole
 from orchestrator.ledger import Ledger, State
-from trainer.config import RunConfig
+from orchestrator.lessons import LEARNED, STEPPED_DOWN, Lessons
+from trainer.config import RunConfig, TierConfig
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
 
 Report = (
     tuple[Literal["started"], str, int, str]
     | tuple[Literal["row"], str, int, dict[str, float]]
+    | tuple[Literal["stepped_down"], str, int, TierConfig, str]
     | tuple[Literal["ended"], FitResult]
 )
 """A call of `trainer.Reporter` as a value."""
@@ -55,21 +57,32 @@ class Referee:
     def __init__(self, path: Path, trials_folder: Path) -> None:
         self.ledger = Ledger.open(path)
         self.trials_folder = trials_folder
+        self._lessons = Lessons(self.ledger)
         self._pending: list[tuple[str, int, dict[str, float]]] = []
         self._committed_at = time.monotonic()
 
     def members(self, trial_ids: Sequence[str]) -> list[Member]:
-        """Return the members of a cohort that have not ended; their configs are snapshot."""
+        """Return the members of a cohort that have not ended; their configs are snapshot.
+
+        One of a shape that ran out of memory before begins under the tier that was found then.
+        """
         members = []
         for trial_id in trial_ids:
             record = self.ledger.trial(trial_id)
             if record.state is not State.ENDED:
-                config = RunConfig.model_validate(record.config)
-                folder = self.trials_folder / trial_id
-                folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / "config.yaml", snapshot(trial_id, config))
-                members.append(Member(trial_id, config, folder))
+                planned = RunConfig.model_validate(record.config)
+                config, learned = self._lessons.apply(planned)
+                if learned:
+                    self.ledger.lower(trial_id, config.model_dump(mode="json"), LEARNED, learned)
+                members.append(Member(trial_id, config, self._snapshot(trial_id, config)))
         return members
+
+    def _snapshot(self, trial_id: str, config: RunConfig) -> Path:
+        """Write a trial's config into its folder; return the folder."""
+        folder = self.trials_folder / trial_id
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "config.yaml", snapshot(trial_id, config))
+        return folder
 
     def placed(self, cohort_id: str, trial_ids: Sequence[str], where: str) -> None:
         """Record on which process and devices a cohort trains."""
@@ -86,6 +99,15 @@ class Referee:
         if time.monotonic() - self._committed_at >= COMMIT_EVERY_S:
             self.flush()
         return GO_ON
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """Record that a member ran out of memory, and the tier that it goes on under."""
+        before = RunConfig.model_validate(self.ledger.trial(member_id).config)
+        config = before.model_copy(update={"tier": tier})
+        with self._with_pending():
+            self.ledger.lower(member_id, config.model_dump(mode="json"), STEPPED_DOWN, detail)
+        self._snapshot(member_id, config)
+        self._lessons.add(member_id, config)
 
     def flush(self) -> None:
         """Return when every row so far is durable."""
@@ -109,6 +131,8 @@ class Referee:
                         self.started(member_id, step, note)
                     case ("row", member_id, step, metrics):
                         verdicts[member_id] = self.row(member_id, step, metrics)
+                    case ("stepped_down", member_id, step, tier, detail):
+                        self.stepped_down(member_id, step, tier, detail)
                     case ("ended", result):
                         self.ended(result)
             self.flush()

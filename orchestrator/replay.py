@@ -19,8 +19,9 @@ from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.leaderboard.text import brief
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.lessons import STEPPED_DOWN
 from orchestrator.provenance import made_with
-from trainer.config import RunConfig
+from trainer.config import RunConfig, TierConfig
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
 
 Row = tuple[int, dict[str, float]]
@@ -90,6 +91,10 @@ class Narrator:
         self.comparison.take(step, metrics)
         return GO_ON
 
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """Tell that it goes on under a lower tier."""
+        self.tell(detail)
+
     def flush(self) -> None:
         """Nothing waits."""
 
@@ -135,6 +140,13 @@ def recorded(directory: RunDirectory, trial_id: str) -> tuple[TrialRecord, Seque
     """Return a trial of a sweep and its rows."""
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         return ledger.trial(trial_id), ledger.rows(trial_id)
+
+
+def stepped_down(directory: RunDirectory, trial_id: str) -> str:
+    """Say where a trial of a sweep ran out of memory on its way; empty where it did not."""
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        events = ledger.events(kinds=(STEPPED_DOWN,))
+    return "; ".join(event.detail for event in events if event.trial_id == trial_id)
 
 
 def other_circumstances(directory: RunDirectory) -> str:

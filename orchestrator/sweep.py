@@ -26,6 +26,7 @@ from orchestrator.layout import (
 )
 from orchestrator.leaderboard import Leaderboard, build, write_leaderboard
 from orchestrator.ledger import Ledger, State, TrialRecord
+from orchestrator.lessons import with_lowered_tiers
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
@@ -144,7 +145,9 @@ def run(
         if reused and (n := adopt(directory, reused)):
             runs = len({earlier.run for earlier in reused.values()})
             notify(f"{counted(n, 'trial')} reused from {counted(runs, 'other run')}")
-        wanted = {trial.id: trial.config for trial in plan.trials}
+        with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+            planned = {trial.id: trial.config for trial in plan.trials}
+            wanted = with_lowered_tiers(ledger, planned)
         return carry_on(directory, hardware, execution, wanted, notify=notify, audience=audience)
 
 

@@ -121,8 +121,8 @@ def _facts(page: TrialPage) -> Iterator[list[str]]:
         yield ["detail", one_line(trial.detail)]
     yield ["parameters", f"{trial.parameters:,}"]
     for event in page.events:
-        if event.detail and event.kind in ("started", "died"):
-            yield [event.kind, one_line(event.detail)]
+        if event.detail and event.kind in ("started", "died", "stepped_down", "learned"):
+            yield [event.kind.replace("_", " "), one_line(event.detail)]
     folder = page.directory.trial(trial.id)
     for name in ("config.yaml", "log.txt", "tb"):
         if (folder / name).exists():

@@ -24,6 +24,9 @@ INTERVAL_S = 1.0
 MOST_NEWS = 5
 """Lines of news a look; a thousand trials that fail alike are not a thousand lines."""
 
+NEWS = ("ended", "died", "started", "stepped_down")
+"""Kinds of events that may be news."""
+
 ORDINARY = {reason.value for reason in (Reason.FINISHED, Reason.PRUNED, Reason.INTERRUPTED)}
 """Ends that are no news: the progress shows them."""
 
@@ -157,7 +160,7 @@ def describe(event: Event, progress: Progress) -> str:
         return ""
     if event.kind == "started" and RESUMES.fullmatch(event.detail):
         return ""
-    if event.kind not in ("ended", "died", "started") or not event.detail:
+    if event.kind not in NEWS or not event.detail:
         return ""
     return f"{named(track)} {event.detail}"
 

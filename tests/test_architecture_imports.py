@@ -28,7 +28,7 @@ LAYERS = (
     {"space_table", "overrides", "space_check"},
     {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "tier_question", "lookup"},
-    {"explain", "names"},
+    {"explain", "names", "lessons"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},

@@ -17,7 +17,8 @@ from orchestrator.plan import make_plan
 from orchestrator.request import Request
 from orchestrator.sweep import run
 from tests.program import Program
-from tests.sweeps import CPU_ONLY, rows_of, tiny_plan, trials_of
+from tests.small_card import at_most, small_card
+from tests.sweeps import CPU_ONLY, rows_of, run_plan, tiny_plan, trials_of
 from trainer.tasks.modular import ModularTask
 
 
@@ -130,6 +131,20 @@ def test_a_replay_names_the_first_row_that_differs(program: Program, swept: RunD
     assert done.code == Exit.FAILED_TRIALS
     assert "differs from the ledger first at step 30: train/loss is 1." in done.out
     assert " here, 1.25 there; same up to step 20\n" in done.out
+
+
+def test_a_replay_of_a_trial_that_stepped_down_says_so(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        small_card(patch, at_most(50, from_step=25))
+        run_plan(tiny_plan(program.folder, seeds=1), program.folder / "runs" / "tiny")
+    trial = trials_of(program.folder / "runs" / "tiny")[0]
+    done = program("debug", "tiny", trial.id, "--gpus", "0")
+    assert done.code == Exit.OK
+    assert "differs from the ledger first at step" in done.out
+    told = "under another tier: out of memory at step 26: micro-batch 84 → 42"
+    assert told in done.err
 
 
 def test_a_replay_with_another_setting_is_another_trial(

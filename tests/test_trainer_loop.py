@@ -15,7 +15,7 @@ from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import trainer_help as help
-from trainer import FitResult, Member, Reason, RunConfig, Verdict, fit, loop
+from trainer import FitResult, Member, Reason, RunConfig, Verdict, fit, loop, stopwatch
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.reporting import GO_ON
 from trainer.schedule import learning_rate
@@ -240,7 +240,7 @@ def test_divergence_ends_the_member_alone_and_is_never_checkpointed(
 def ticking(monkeypatch: pytest.MonkeyPatch, tick_s: float) -> None:
     """Let a clock run that moves by `tick_s` whenever the loop looks at it."""
     clock = itertools.count(0.0, tick_s)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,34 @@ def of_torch(model: torch.nn.Module, training: TrainingConfig) -> torch.optim.Ad
     )
 
 
+def test_what_a_step_needs_is_allocated_before_it_changes_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = help.modular(model=DECODER)
+    model = build_model(config, 8)
+    optimizer = build_optimizer(model, config.training)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    zeros, left = torch.zeros_like, 2 * len(before) - 1
+
+    def until_full(like: torch.Tensor) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise torch.OutOfMemoryError("no room for the last moment")
+        return zeros(like)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros_like", until_full)
+        with pytest.raises(torch.OutOfMemoryError):
+            optimizer.step()
+    assert not optimizer.midway
+    assert all(map(torch.equal, model.parameters(), before))
+    optimizer.step()
+    assert optimizer.midway and not any(map(torch.equal, model.parameters(), before))
+
+
 @pytest.mark.parametrize("model", [DECODER, {"dim": 16}], ids=["decoder", "quadratic"])
 @pytest.mark.parametrize("largest", [0.05, 1e3, math.inf])
 def test_steps_are_those_of_torch(model: dict[str, Any], largest: float) -> None:

@@ -604,3 +604,29 @@ def test_a_pickle_in_the_cache_is_not_run(cache: Path, tmp_path: Path) -> None:
     (folder / "train.npy").write_bytes(pickle.dumps(Bomb()))
     np.save(folder / "val.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
     assert read_in_a_new_process(config) == first and not fired.exists()
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "rows"), [(None, 64), (1, 4), (3, 4), (16, 16), (64, 64), (100, 64)]
+)
+def test_an_evaluation_holds_no_more_at_once_than_a_step(
+    micro_batch: int | None, rows: int, tmp_path: Path
+) -> None:
+    path = help.write_text(tmp_path, help.text(9_000))
+    config = help.corpus(
+        path,
+        training={"seq_len": 256, "eval_tokens": None},
+        data={"train_frac": 0.1, "val_frac": 0.8},
+        tier={"micro_batch": micro_batch},
+    )
+    held: list[int] = []
+
+    class Looking(FixedModel):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            held.append(len(tokens))
+            return super().forward(tokens)
+
+    task = build_task(config)
+    with torch.no_grad():
+        task.evaluate(Looking(task.vocab_size), "val", "cpu")
+    assert max(held) == rows

@@ -14,6 +14,7 @@ import torch
 
 from trainer import FitResult, Member, RunConfig, Verdict, fit
 from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.config import TierConfig
 from trainer.reporting import GO_ON
 
 Metrics = dict[str, float]
@@ -111,6 +112,9 @@ class Recorder:
     def row(self, member_id: str, step: int, metrics: Metrics) -> Verdict:
         self.events.append(("row", member_id, step, metrics))
         return self.answer(member_id, step)
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        self.events.append(("stepped_down", member_id, step, tier, detail))
 
     def flush(self) -> None:
         self.events.append(("flush",))

@@ -74,5 +74,5 @@ def resident_host_gib() -> float:
 
 
 def peak_gpu_gib(device: str) -> float:
-    """Return the most GPU memory this process has reserved; 0 on a CPU."""
+    """Return the most GPU memory this process has reserved since it last ran out; 0 on a CPU."""
     return torch.cuda.max_memory_reserved() / GIB if device == "cuda" else 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,9 +21,12 @@ from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import DivergedError, InputError
 from trainer.grokking import GrokkingTracker
+from trainer.ladder import in_words, next_lower
 from trainer.limits import Limits, peak_gpu_gib
-from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter
+from trainer.out_of_memory import free_cache, let_go, on_host, ran_out, within_memory
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter, Verdict
 from trainer.schedule import learning_rate
+from trainer.stopwatch import Stopwatch
 from trainer.tasks import Task, build_task
 
 LOCK_WAIT_S = 30.0
@@ -41,7 +43,8 @@ def fit(
 ) -> list[FitResult]:
     """Train every member of a cohort to its end, resuming where a checkpoint is found.
 
-    A member that fails, diverges or reaches a limit ends alone; its neighbours go on.
+    A member that fails, diverges or reaches a limit ends alone; its neighbours go on. One that
+    runs out of memory goes on under the next lower tier (`ladder.py`), while there is one.
 
     Args:
         cohort: Members with different ids and directories.
@@ -102,7 +105,7 @@ class _Run:
         self.result: FitResult | None = None
         self.step = 0
         self.saved_step: int | None = None
-        self.watch = _Stopwatch()
+        self.watch = Stopwatch()
         self.unsaved_rows: list[tuple[int, dict[str, float]]] = []
         self.last_evaluation: dict[str, float] = {}
         self.steps_since_row, self.seconds_since_row = 0, 0.0
@@ -113,17 +116,11 @@ class _Run:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self.lock.acquire(timeout=LOCK_WAIT_S)
-                self.task = build_task(self.config)
-                self.engine.add(self.id, self.config, self.task)
-                note = self._restore()
+                note = within_memory(self._build, self._leave)
                 self.board = TensorBoard(
                     self.directory / "tb", self.config.logging.enable_tensorboard, self.step
                 )
-                self.reporter.started(self.id, self.step, note)
-                verdict = GO_ON
-                for step, metrics in self.unsaved_rows:
-                    verdict = self.reporter.row(self.id, step, metrics)
-                self.unsaved_rows = []
+                verdict = self._begin(note)
                 if (detail := self._complete()) is not None:
                     self._finish(detail)
                 elif verdict.stop is not None:
@@ -133,10 +130,34 @@ class _Run:
             except Exception as error:
                 self._fail(error)
 
+    def _build(self, state: State | None = None) -> str:
+        """Make the task and the model under the tier of now; return a note on what was found.
+
+        Args:
+            state: Where it goes on; None goes back to the newest checkpoint.
+        """
+        self.task = build_task(self.config)
+        self.engine.add(self.id, self.config, self.task)
+        if state is None:
+            return self._restore()
+        self.engine.restore(self.id, state)
+        return ""
+
+    def _begin(self, note: str) -> Verdict:
+        """Say where it begins; rows that the checkpoint has may have been lost elsewhere."""
+        self.reporter.started(self.id, self.step, note)
+        verdict = GO_ON
+        for step, metrics in self.unsaved_rows:
+            verdict = self.reporter.row(self.id, step, metrics)
+        self.unsaved_rows = []
+        return verdict
+
     def _restore(self) -> str:
         """Put back the newest valid checkpoint; return a note on what was found."""
         checkpoint, notes = self.store.load_newest(self.id)
         if checkpoint is None:
+            self.tracker, self.last_evaluation, self.unsaved_rows = GrokkingTracker(), {}, []
+            self.step, self.saved_step = 0, None
             return "; ".join([*notes, "starts again from step 0"]) if notes else ""
         engine_extra = checkpoint.extra["engine"]
         self.engine.restore(self.id, State(checkpoint.model, checkpoint.optimizer, engine_extra))
@@ -176,7 +197,10 @@ class _Run:
             value = float(advance.losses[int(wrong[0])])
             raise DivergedError(f"training loss is {value} at step {self.step}")
         if advance.error is not None:
-            raise advance.error
+            if not ran_out(advance.error):
+                raise advance.error
+            self._step_down(advance.error, f"at step {self.step + 1}", sound=advance.sound)
+            return
         verdict = GO_ON
         if advance.steps and (row := self._row(advance)):
             self.unsaved_rows.append((self.step, row))
@@ -229,12 +253,51 @@ class _Run:
         return row
 
     def _evaluate(self) -> dict[str, float]:
-        metrics = self.engine.evaluate(self.id, "val")
+        metrics = self._measure("val")
         if self.config.data.task == "modular":
-            metrics["train/accuracy"] = self.engine.evaluate(self.id, "train")["train/accuracy"]
+            metrics["train/accuracy"] = self._measure("train")["train/accuracy"]
             metrics |= self.tracker.update(self.step, metrics)
         self.last_evaluation = metrics
         return metrics
+
+    def _measure(self, split: str) -> dict[str, float]:
+        return within_memory(
+            lambda: self.engine.evaluate(self.id, split),
+            lambda error: self._step_down(error, f"in the evaluation at step {self.step}"),
+        )
+
+    def _step_down(self, error: Exception, where: str, *, sound: bool = True) -> None:
+        """Go on under the next lower tier from the very state that memory ran out in.
+
+        Args:
+            error: What was raised; raised again where no tier is lower.
+            where: "at step 12", for a person.
+            sound: Whether the engine holds that state; else it goes back to a checkpoint.
+        """
+        state = self._leave(error, where, sound=sound)
+        note = within_memory(lambda: self._build(state), lambda again: self._leave(again, where))
+        if state is None:
+            self._begin(note)
+
+    def _leave(
+        self, error: Exception, where: str = "at the start", *, sound: bool = False
+    ) -> State | None:
+        """Take the next lower tier and leave the engine, with the state where it is sound."""
+        tier, task = self.config.tier, self.task
+        if task is None or tier.ranks > 1:  # one of several processes cannot step down alone
+            raise error
+        lower = next_lower(tier, task.batch_size)
+        if lower is None:
+            raise error
+        self._log(error)
+        let_go(error)
+        state = on_host(self.engine.export(self.id)) if sound else None
+        self.engine.remove(self.id)
+        free_cache(tier.device)
+        self.config = self.config.model_copy(update={"tier": lower})
+        detail = f"out of memory {where}: {in_words(tier, lower, task.batch_size)}"
+        self.reporter.stepped_down(self.id, self.step, lower, detail)
+        return state
 
     def _save(self) -> None:
         """Publish a checkpoint of this step, once every row before it is durable."""
@@ -257,7 +320,7 @@ class _Run:
         """Judge the finished model on the test split, keep it, and end."""
         assert self.task is not None
         final = dict(self.last_evaluation)
-        final |= self.engine.evaluate(self.id, "test")
+        final |= self._measure("test")
         final |= self.task.baselines()
         self._end(Reason.FINISHED, detail, final)
 
@@ -266,14 +329,17 @@ class _Run:
         if isinstance(error, DivergedError):
             self._end(Reason.DIVERGED, str(error))
             return
+        self._log(error)
+        hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
+        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        reason = Reason.OUT_OF_MEMORY if ran_out(error) else Reason.FAILED
+        self._end(reason, f"{name}{error}{hint}")
+
+    def _log(self, error: Exception) -> None:
         with contextlib.suppress(OSError):  # a full disk: the reason still goes to the reporter
             self.directory.mkdir(parents=True, exist_ok=True)
             with (self.directory / "log.txt").open("a") as log:
                 log.write("".join(traceback.format_exception(error)))
-        out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-        hint = f" (hint: {error.hint})" if isinstance(error, InputError) and error.hint else ""
-        name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        self._end(Reason.OUT_OF_MEMORY if out_of_memory else Reason.FAILED, f"{name}{error}{hint}")
 
     def _end(self, reason: Reason, detail: str, final: dict[str, float] | None = None) -> None:
         """Leave a checkpoint where the state is sound, say how it ended, free the memory."""
@@ -286,32 +352,3 @@ class _Run:
         self.result = FitResult(self.id, reason, detail, self.step, self.watch.seconds, final)
         self.reporter.ended(self.result)
         self.lock.release()
-
-
-class _Stopwatch:
-    """Seconds spent on one member; a turn shared by n members counts 1/n for each."""
-
-    def __init__(self) -> None:
-        self._total_s, self.lap_s, self._share = 0.0, 0.0, 1.0
-        self._began: float | None = None
-
-    def start(self, share: float = 1.0) -> None:
-        self._share, self._began = share, time.perf_counter()
-
-    def stop(self) -> None:
-        self.lap_s = self._running_s()
-        self._total_s += self.lap_s
-        self._began = None
-
-    @property
-    def seconds(self) -> float:
-        return self._total_s + self._running_s()
-
-    def _running_s(self) -> float:
-        return 0.0 if self._began is None else self._share * (time.perf_counter() - self._began)
-
-    def __enter__(self) -> None:
-        self.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()

@@ -24,6 +24,10 @@ class AdamW:
     Args:
         groups: Parameters of one device with their weight decay.
         training: Betas, epsilon, and the learning rate until `param_groups` says another.
+
+    Attributes:
+        midway: True from the moment a step changes anything until the caller, done with what
+            belongs to it, says False: what is held then is no state of the run.
     """
 
     def __init__(
@@ -35,16 +39,23 @@ class AdamW:
             {"params": parameters, "weight_decay": decay} for parameters, decay in groups
         ]
         self.state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
+        self.midway = False
 
     @torch.no_grad()
     def step(self) -> None:
-        """Do one step at `rate`; a parameter without a gradient stays as it is."""
+        """Do one step at `rate`; a parameter without a gradient stays as it is.
+
+        All moments are allocated before anything changes: memory can run out only then.
+        """
+        work = []
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             states = [self.state.get(p) or self._begin(p) for p in parameters]
+            if parameters:
+                work.append((group, parameters, states))
+        self.midway = True
+        for group, parameters, states in work:
             steps = [state["step"] for state in states]
-            if not parameters:
-                continue
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 parameters,

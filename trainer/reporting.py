@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from trainer.config import RunConfig
+from trainer.config import RunConfig, TierConfig
 
 
 class Reason(StrEnum):
@@ -92,6 +92,16 @@ class Reporter(Protocol):
 
     def row(self, member_id: str, step: int, metrics: dict[str, float]) -> Verdict:
         """Record the metrics at `step`. The same (member, step) may come again after a resume."""
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """A member ran out of memory and goes on under a lower tier, from `step` on.
+
+        Args:
+            member_id: Who.
+            step: Optimizer steps done.
+            tier: How it is executed from now on.
+            detail: "out of memory at step 12: micro-batch 8 → 4".
+        """
 
     def flush(self) -> None:
         """Return when all that was reported is durable.

@@ -153,7 +153,13 @@ def _found(names: list[str]) -> tuple[RunDirectory, str]:
 
 def _replay(names: list[str], settings: list[str], gpus: int | None, pdb: bool) -> int:
     from orchestrator.hardware import detect
-    from orchestrator.replay import Comparison, Narrator, other_circumstances, recorded
+    from orchestrator.replay import (
+        Comparison,
+        Narrator,
+        other_circumstances,
+        recorded,
+        stepped_down,
+    )
     from orchestrator.revision import changes, deciding_changes, described, read_revision
     from trainer.config import RunConfig
 
@@ -171,12 +177,15 @@ def _replay(names: list[str], settings: list[str], gpus: int | None, pdb: bool) 
     result = _train(trial.id, config, hardware, narrator, pdb)
     console.out(comparison.verdict())
     another = deciding_changes(before, config, trial.id)
+    lowered = stepped_down(directory, trial.id)
     if comparison.difference and another:
         console.say(f"it is another trial: {'; '.join(described([another]))}")
+    elif comparison.difference and lowered:
+        console.say(f"its first steps were taken under another tier: {lowered}")
     elif comparison.difference and (why := other_circumstances(directory)):
         console.say(f"made elsewhere: {why}")
     console.say(f"next: arbiter show {directory.shown()} {trial.id}")
-    wrong = result.reason.failure or (comparison.difference and not another)
+    wrong = result.reason.failure or (comparison.difference and not another and not lowered)
     return Exit.FAILED_TRIALS if wrong else Exit.OK
 
 

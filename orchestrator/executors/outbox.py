@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.referee import Report
+from trainer.config import TierConfig
 from trainer.reporting import GO_ON, FitResult, Verdict
 
 GATHER_S = 0.1
@@ -60,6 +61,10 @@ class Outbox:
         """Send a row on; return the verdict that has come back by now."""
         self._add(("row", member_id, step, metrics))
         return self._verdicts.get(member_id, GO_ON)
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """Send on that a member goes on under a lower tier."""
+        self._add(("stepped_down", member_id, step, tier, detail))
 
     def ended(self, result: FitResult) -> None:
         """Send an end on."""

@@ -29,6 +29,7 @@ from ray.tune.search import Searcher  # noqa: E402
 from orchestrator.cohort import Cohort, CohortQueue  # noqa: E402
 from orchestrator.errors import ArbiterError, Exit, Problem  # noqa: E402
 from orchestrator.executors import Job  # noqa: E402
+from orchestrator.executors.oom_killer import OomKiller  # noqa: E402
 from orchestrator.executors.outbox import Outbox  # noqa: E402
 from orchestrator.executors.ray_cluster import (  # noqa: E402
     check_sees,
@@ -201,6 +202,7 @@ class _CohortSearcher(Searcher):
         super().__init__()
         self.job, self.referee = job, referee
         self.running: dict[str, Cohort] = {}
+        self.oom_killer = OomKiller()
 
     @property
     def queue(self) -> CohortQueue:
@@ -229,7 +231,8 @@ class _CohortSearcher(Searcher):
         self.queue.split(cohort, left)
 
     def _died(self, trial_ids: Sequence[str]) -> list[str]:
-        again: list[str] = ray.get(self.referee.died.remote(trial_ids, "its process died"))
+        why = self.oom_killer.why_died()
+        again: list[str] = ray.get(self.referee.died.remote(trial_ids, why))
         return again
 
     def __getstate__(self) -> dict[str, Any]:

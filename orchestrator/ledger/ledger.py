@@ -217,6 +217,22 @@ class Ledger(Reader):
                 )
                 self._event(kind, trial_id, detail)
 
+    def lower(self, trial_id: str, config: dict[str, Any], kind: str, detail: str) -> None:
+        """Record that a trial is executed under a lower tier from now on.
+
+        Args:
+            trial_id: Which.
+            config: Its run config with that tier, as plain values.
+            kind: "stepped_down", where it ran out of memory, or "learned", where another did.
+            detail: One sentence for a person.
+        """
+        with self._writing():
+            self.connection.execute(
+                "UPDATE trials SET config = ?, detail = ? WHERE id = ?",
+                (_dump(config), detail, trial_id),
+            )
+            self._event(kind, trial_id, detail)
+
     def revise(self, configs: Mapping[str, dict[str, Any]], detail: str) -> None:
         """Replace the run configs of trials that are to be trained further.
 

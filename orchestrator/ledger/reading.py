@@ -138,11 +138,13 @@ class Reader:
         """Return, for each trial that was taken over from another run, the name of that run."""
         return dict(self._query("SELECT trial_id, detail FROM events WHERE kind = 'reused'"))
 
-    def events(self, after: int = 0) -> list[Event]:
-        """Return the events with a sequence number above `after`, in order."""
+    def events(self, after: int = 0, kinds: Sequence[str] = ()) -> list[Event]:
+        """Return the events with a sequence number above `after`, in order; of `kinds`, or all."""
+        of_kinds = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         rows = self._query(
-            "SELECT seq, at, kind, trial_id, detail FROM events WHERE seq > ? ORDER BY seq",
-            (after,),
+            "SELECT seq, at, kind, trial_id, detail FROM events"
+            f" WHERE seq > ?{of_kinds} ORDER BY seq",
+            (after, *kinds),
         )
         return [Event(*row) for row in rows]
 

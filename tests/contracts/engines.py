@@ -179,6 +179,27 @@ class EngineContract:
         assert torch.equal(done["z"].losses, advance(alone, {"z": 0}, 4)["z"].losses)
         assert same(engine.export("z"), alone.export("z"))
 
+    def test_a_step_that_was_broken_off_leaves_the_state_before_it(
+        self, engine_name: str, config: RunConfig
+    ) -> None:
+        engine, plain = self.make(engine_name), self.make(engine_name, a=config)
+        task = build_task(config)
+        working, passes = task.loss, 0
+
+        def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            nonlocal passes
+            passes += 1
+            if passes > 2 * (-(-task.batch_size // (config.tier.micro_batch or task.batch_size))):
+                raise torch.OutOfMemoryError("no room")
+            return working(logits, targets)
+
+        task.loss = loss  # type: ignore[method-assign]
+        engine.add("a", config, task)
+        done = advance(engine, {"a": 0}, 4)["a"]
+        assert (done.steps, done.sound, str(done.error)) == (2, True, "no room")
+        advance(plain, {"a": 0}, 2)
+        assert same(engine.export("a"), plain.export("a"))
+
     def test_looking_changes_nothing(self, engine_name: str, config: RunConfig) -> None:
         looked, plain = (self.make(engine_name, a=config) for _ in range(2))
         advance(looked, {"a": 0}, 2), advance(plain, {"a": 0}, 2)

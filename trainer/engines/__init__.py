@@ -48,12 +48,14 @@ class Advance:
         losses: (steps,) training losses in nats, fp32, on the CPU.
         grad_norm: Global gradient norm of the last step before clipping; NaN without a step.
         error: What was raised, where the member cannot go on.
+        sound: Whether its state is that after `steps`; False where an update was broken off.
     """
 
     steps: int
     losses: torch.Tensor
     grad_norm: float
     error: Exception | None = None
+    sound: bool = True
 
 
 class Engine(Protocol):

@@ -79,7 +79,8 @@ class SoloEngine:
         except Exception as raised:
             error = raised
         stacked = torch.stack(losses).cpu() if losses else torch.empty(0)
-        return [Advance(len(losses), stacked, float(norm), error)]
+        sound = not unit.optimizer.midway
+        return [Advance(len(losses), stacked, float(norm), error, sound=sound)]
 
     @torch.no_grad()
     def evaluate(self, key: str, split: str) -> dict[str, float]:
@@ -156,4 +157,5 @@ def _update(unit: Unit, rate: float) -> torch.Tensor:
     norm = clip(unit.parameters, training.grad_clip if training.grad_clip is not None else math.inf)
     scaler.step(unit.optimizer)  # type: ignore[arg-type]  # leaves out a step that overflowed
     scaler.update()
+    unit.optimizer.midway = False
     return norm

@@ -75,6 +75,7 @@ class StackedEngine(SoloEngine):
         losses: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
         norms: dict[str, torch.Tensor] = {}
         errors: dict[str, Exception] = {}
+        torn: set[str] = set()
         live = list(keys)
         for _ in range(steps):
             batches, going = [], []
@@ -92,6 +93,8 @@ class StackedEngine(SoloEngine):
                 loss, norm = self._stack_of(live).step(batches, [step_of[key] for key in live])
             except Exception as error:
                 errors |= dict.fromkeys(live, error)
+                held = self.stacks.get(self.shapes[live[0]])
+                torn = set(live) if held is not None and held.midway else set()
                 break
             for key, own_loss, own_norm in zip(live, loss.unbind(), norm.unbind(), strict=True):
                 losses[key].append(own_loss)
@@ -105,6 +108,7 @@ class StackedEngine(SoloEngine):
                 torch.stack(losses[key]).cpu() if losses[key] else torch.empty(0),
                 float(norms.get(key, math.nan)),
                 errors.get(key),
+                sound=key not in torn,
             )
             for key in keys
         ]
@@ -117,6 +121,7 @@ class StackedEngine(SoloEngine):
         if held is None or held.units != units:
             if held is not None:
                 held.count()
+                del self.stacks[shape]  # else a stack that cannot be made leaves one out of date
             held = self.stacks[shape] = _Stack(units)
         return held
 
@@ -147,6 +152,7 @@ class _Stack:
         self.first = [torch.zeros_like(weight) for weight in self.weights]
         self.second = [torch.zeros_like(weight) for weight in self.weights]
         self.done = [0] * len(units)
+        self.midway = False
         for n, unit in enumerate(units):
             slices = zip(unit.parameters, self.weights, self.first, self.second, strict=True)
             for parameter, weight, first, second in slices:
@@ -195,7 +201,9 @@ class _Stack:
         grads = [weight.grad for weight in self.weights if weight.grad is not None]
         with torch.no_grad():
             norms = self._clip(grads)
+            self.midway = True
             self._update(grads, steps)
+            self.midway = False
         return losses.detach(), norms
 
     def _side_by_side(

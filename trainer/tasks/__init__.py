@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from trainer.config import RunConfig
+    from trainer.config import RunConfig, TierConfig
 
     Model = torch.nn.Module
 
@@ -22,6 +22,10 @@ TASKS = {
 }
 """Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`,
 `tokens_per_step`, `build`."""
+
+
+FEWEST_TOKENS = 1_024
+"""Tokens that an evaluation reads at once however small the micro-batch: they fit anywhere."""
 
 
 class Task(Protocol):
@@ -85,6 +89,19 @@ def build_task(config: RunConfig) -> Task:
     """Build the task of `config`; data shared by several members is loaded once a process."""
     task: Task = _module(config).build(config)
     return task
+
+
+def evaluation_rows(tier: TierConfig, row_tokens: int, most: int) -> int:
+    """Return the sequences that an evaluation reads at once: what a step fits in, it fits in.
+
+    Args:
+        tier: Its micro-batch is kept to, where it has one.
+        row_tokens: Tokens of a sequence.
+        most: Sequences that are read at once where memory is no matter, from 1.
+    """
+    if tier.micro_batch is None:
+        return most
+    return min(most, max(tier.micro_batch, FEWEST_TOKENS // row_tokens))
 
 
 def _module(config: RunConfig) -> Any:

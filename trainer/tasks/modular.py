@@ -14,10 +14,14 @@ from trainer.config import ModularData, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.seeds import Stream, generator
+from trainer.tasks import evaluation_rows
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+MOST_PAIRS = 4_096
+"""Pairs that an evaluation reads at once, where the tier asks for no less."""
 
 METRICS = ("val/loss", "val/accuracy", "grok/memorised_step", "grok/generalised_step")
 """What an evaluation reports, and a sweep can be judged by."""
@@ -96,6 +100,7 @@ class ModularTask:
             "test": (inputs[n_train + n_val :], targets[n_train + n_val :]),
         }
         self.n_train = n_train
+        self.rows_at_once = evaluation_rows(config.tier, 3, MOST_PAIRS)
         batch_size = config.training.batch_size
         self.batch_size = n_train if batch_size == "full" else min(int(batch_size), n_train)
         self.tokens_per_step = self.batch_size * 3
@@ -127,10 +132,10 @@ class ModularTask:
         inputs, targets = self.splits[split]
         if not len(targets):
             return {}
-        loss, correct = 0.0, 0
-        for start in range(0, len(targets), 4096):
-            answer = targets[start : start + 4096].to(device)
-            logits = model(inputs[start : start + 4096].to(device))
+        loss, correct, rows = 0.0, 0, self.rows_at_once
+        for start in range(0, len(targets), rows):
+            answer = targets[start : start + rows].to(device)
+            logits = model(inputs[start : start + rows].to(device))
             loss += float(self.loss(logits, answer)) * len(answer)
             correct += int((logits[..., -1, :].argmax(-1) == answer).sum())
         return {

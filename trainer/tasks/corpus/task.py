@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from trainer.config import CorpusData, RunConfig
 from trainer.errors import InputError
 from trainer.seeds import Stream, generator
-from trainer.tasks import corpus
+from trainer.tasks import corpus, evaluation_rows
 from trainer.tasks.corpus import tokens as token_cache
+
+MOST_TOKENS = 16_384
+"""Tokens that an evaluation reads at once, where the tier asks for no less."""
 
 
 class CorpusTask:
@@ -32,6 +35,9 @@ class CorpusTask:
         self.batch_size = config.training.batch_size
         self.tokens_per_step = self.batch_size * self.seq_len
         self.eval_tokens = config.training.eval_tokens
+        self.rows_at_once = evaluation_rows(
+            config.tier, self.seq_len, max(1, MOST_TOKENS // self.seq_len)
+        )
         held_out = len(self.splits["val"])
         self.tokens_per_evaluation = min(self.eval_tokens or held_out, held_out)
         for name in ("train", "val"):
@@ -70,7 +76,7 @@ class CorpusTask:
             if wanted < len(starts):
                 starts = starts[np.linspace(0, len(starts) - 1, wanted).round().astype(int)]
         nats, correct, count, n_bytes = 0.0, 0, 0, 0
-        rows = max(1, 16_384 // self.seq_len)
+        rows = self.rows_at_once
         for first in range(0, len(starts), rows):
             inputs, targets = self._windows(data, starts[first : first + rows])
             logits = model(inputs.to(device))
