@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -90,7 +89,6 @@ def read_pipeline_request(request: PipelineRequest, hardware: Hardware) -> tuple
     _check(config, request, sizes, plan.sources)
     assert isinstance(config.data, CorpusData)
     corpus = _corpus(config.data, corpus_text)
-    _check_length(config, corpus_text)
     notes = [*plan.notes, *_replaced(reading.composition.settings)]
     asked = Asked(
         corpus=request.corpus,
@@ -213,7 +211,7 @@ def _check(
 
 def _check_vocabularies(config: RunConfig, request: PipelineRequest, sizes: Sequence[int]) -> None:
     """Refuse sizes and phrases that no vocabulary can be made of."""
-    from trainer.tasks.corpus.vocabularies import Order
+    from trainer.tasks.corpus.vocabulary_order import Order
 
     data = config.data
     assert isinstance(data, CorpusData)
@@ -236,25 +234,6 @@ def _corpus(data: CorpusData, content: str) -> Corpus:
         distinct=len(set(content)),
         split_characters={name: len(part) for name, part in parts.items()},
     )
-
-
-def _check_length(config: RunConfig, content: str) -> None:
-    """Refuse a text of which a split is shorter than one sequence; a token is a byte at least."""
-    data = config.data
-    assert isinstance(data, CorpusData)
-    parts = text.split(content, data.train_frac, data.val_frac)
-    problems = [
-        Problem(
-            f"the {name} split has {len(part.encode())} bytes, expected more than"
-            f" training.seq_len {config.seq_len}",
-            "--corpus",
-            "more text, or a shorter training.seq_len",
-        )
-        for name, part in itertools.islice(parts.items(), 2)  # train and val; test may be empty
-        if len(part.encode()) <= config.seq_len
-    ]
-    if problems:
-        raise UsageError(*problems)
 
 
 def _replaced(settings: dict[str, tuple[Any, str]]) -> list[str]:

@@ -17,6 +17,7 @@ from orchestrator.executors import Execution
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.lessons import with_lowered_tiers
 from orchestrator.objective import Objective
 from orchestrator.pipeline.evaluations import (
     checkpoint_of,
@@ -136,8 +137,6 @@ def _train(
             trial = _segment(
                 directory, config, mark, began_at, hardware, execution, notify, audience
             )
-            now = RunConfig.model_validate(trial.config)  # with what made it fit into memory
-            config = config.model_copy(update={"tier": now.tier})
         if trial.reason is Reason.FINISHED or (trial.reason and trial.reason.failure):
             return trial
         assert mark is not None
@@ -164,7 +163,8 @@ def _segment(
     if limited is None:
         minutes = config.limits.wall_clock_minutes
         raise Unfinished(f"wall clock: limits.wall_clock_minutes is {minutes:g}")
-    wanted = {trial_of(directory).id: limited}
+    with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
+        wanted = with_lowered_tiers(ledger, {trial_of(directory).id: limited})
     outcome = sweep.carry_on(
         directory,
         hardware,
