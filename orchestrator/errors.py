@@ -22,7 +22,7 @@ class Exit(IntEnum):
     OK = 0
     BUG = 1
     USAGE = 2  # usage or configuration; nothing was written
-    FAILED_TRIALS = 3  # the sweep ended, some of its trials failed
+    FAILED_TRIALS = 3  # the sweep ended, some of its trials failed; or a gate of an evaluation did
     STORAGE = 4  # the disk, or a file of ours that is damaged
     LOCKED = 5  # another process writes to the directory
     INTERRUPTED = 75  # stopped by a limit or a signal; `arbiter resume` goes on

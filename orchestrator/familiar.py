@@ -65,7 +65,7 @@ TABLES: Mapping[str, str] = {
     "[objective]": "metric metrics goal",
     "name = … at the top of the file, and --seeds N": "experiment run project meta general metadata",
     "[training]": "train trainer optimizer optim optimization scheduler lr_scheduler schedule",
-    "eval_interval and eval_tokens in [training]": "evaluation eval validation",
+    "eval_interval and eval_tokens in [training]": "eval validation",
     "[model]": "architecture arch network transformer",
     "[data]": "dataset datasets tokenizer corpus dataloader",
     "[checkpoint]": "checkpointing checkpoints ckpt saving",

@@ -19,6 +19,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.trial import Trial
 from trainer.config import RunConfig
+from trainer.grokking import HOLD
 
 NEW, REUSED = "new", "reused"
 """States beside those of this sweep's ledger: it does not know the trial; another run's does."""
@@ -235,5 +236,7 @@ def _checkpoint_bytes(trials: Sequence[Trial], workers: int) -> int:
             size = BYTES_PER_PARAMETER * trial.parameters
             written = -(-last // checkpoint.interval)  # one at the end, whatever the interval
             kept += min(checkpoint.keep, written) * size
+            if -(-last // trial.config.training.eval_interval) >= HOLD:
+                kept += size  # the one at which it generalised, if it does
             more.append(size if written > checkpoint.keep else 0)
     return kept + sum(heapq.nlargest(workers, more))

@@ -75,7 +75,7 @@ class RunDirectory:
         return self.path / ".executor"
 
     def trial(self, trial_id: str) -> Path:
-        """Folder of one trial: `config.yaml`, `checkpoints/`, `tb/`, `log.txt`."""
+        """Folder of one trial: `config.yaml`, `checkpoints/`, `evaluations/`, `tb/`, `log.txt`."""
         return self.path / "trials" / trial_id
 
     def config(self, trial_id: str) -> Path:

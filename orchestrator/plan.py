@@ -30,6 +30,7 @@ from orchestrator.toml_file import flatten
 from orchestrator.trial import Trial, draw_trials, make_trial
 from trainer.config import RunConfig, TierConfig
 from trainer.errors import InputError
+from trainer.grokking import HOLD
 from trainer.identity import fingerprint, without_effect
 from trainer.tasks import metrics
 
@@ -237,6 +238,18 @@ def _reported(objective: Objective, trials: Sequence[Trial], place: str = "") ->
                     f" report{nearest(objective.metric, names)}",
                     place,
                     f"one of {', '.join(names)}",
+                )
+            )
+    for config in (t.config for t in trials if objective.event):
+        training = config.training
+        if (evaluations := -(-training.steps // training.eval_interval)) < HOLD:
+            raise UsageError(
+                Problem(
+                    f"objective.metric: {objective.metric} takes {HOLD} evaluations in a row, the"
+                    f" run has {evaluations}: training.eval_interval is {training.eval_interval} of"
+                    f" {training.steps} steps",
+                    place,
+                    f"training.eval_interval={max(1, training.steps // 20)}",
                 )
             )
     return objective

@@ -55,6 +55,11 @@ class ObjectiveSection(BaseModel):
     mode: Literal["min", "max"] = "min"
     statistic: Literal["mean", "median"] = "mean"
 
+    def judged(self) -> Objective:
+        """Return the objective; a time until something happens is judged by its median."""
+        asked = Objective(**self.model_dump())
+        return replace(asked, statistic=asked.middle)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -105,6 +110,14 @@ def read_template(path: Path, gather: Gather) -> Template:
     gather.problems += unknown_tables(file, (*SECTIONS, *TABLES))
     search = _section(file, "search", SearchSection, gather)
     objective = _section(file, "objective", ObjectiveSection, gather)
+    judged = objective.judged()
+    if judged.event and objective.statistic == "mean" and "statistic" in objective.model_fields_set:
+        message = (
+            f'objective.statistic: got "mean", which {objective.metric} has not: a run may end'
+            " before it is reached"
+        )
+        hint = 'statistic = "median", or leave it out'
+        gather.problems.append(Problem(message, file.place("objective.statistic"), hint))
     space = SpaceTable()
     with gather.step():
         space = read_space(_table(file, "space"), lambda key: file.place(f"space.{key}"))
@@ -118,7 +131,7 @@ def read_template(path: Path, gather: Gather) -> Template:
         seeds=space.seeds,
         require=tuple(space.require),
         search=search,
-        objective=Objective(**objective.model_dump()),
+        objective=judged,
         scales=scales,
         file=file,
     )

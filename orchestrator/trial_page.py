@@ -17,6 +17,7 @@ from orchestrator.leaderboard.text import brief, duration, one_line, plain, sett
 from orchestrator.ledger import Event, Ledger, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.sparkline import sparkline
+from trainer.grokking import STATE, in_words
 
 FORMATS = ("table", "json")
 LAST_ROWS, LAST_LINES, CURVE_WIDTH = 8, 20, 60
@@ -50,6 +51,12 @@ class TrialPage:
         """What trains it again."""
         config = f"{self.directory.shown()}/trials/{self.trial.id}/config.yaml"
         return f"arbiter train --base-config {shlex.quote(config)}"
+
+    @property
+    def grokking(self) -> str:
+        """What its last evaluation says of memorised and generalised; empty for neither."""
+        last = next((row for _, row in reversed(self.rows) if STATE in row), {})
+        return in_words(self.trial.final or last)
 
     @property
     def curve(self) -> list[float]:
@@ -119,12 +126,14 @@ def _facts(page: TrialPage) -> Iterator[list[str]]:
     yield ["state", f"{state}, {steps}, {attempts}{deaths}, {duration(trial.active_s)}"]
     if trial.detail:
         yield ["detail", one_line(trial.detail)]
+    if page.grokking:
+        yield ["grokking", page.grokking]
     yield ["parameters", f"{trial.parameters:,}"]
     for event in page.events:
         if event.detail and event.kind in ("started", "died", "stepped_down", "learned"):
             yield [event.kind.replace("_", " "), one_line(event.detail)]
     folder = page.directory.trial(trial.id)
-    for name in ("config.yaml", "log.txt", "tb"):
+    for name in ("config.yaml", "log.txt", "evaluations", "tb"):
         if (folder / name).exists():
             yield [name, one_line(f"{page.directory.shown()}/trials/{trial.id}/{name}")]
     if page.checkpoints:
@@ -165,6 +174,7 @@ def _json(page: TrialPage) -> str:
         "config": trial.config,
         "rows": [{"step": step, **row} for step, row in page.rows],
         "final": trial.final,
+        "grokking": page.grokking,
         "checkpoints": [f"{folder}/checkpoints/{name}" for name in page.checkpoints],
         "log": list(page.log),
         "command": page.command,

@@ -13,7 +13,7 @@ from orchestrator.leaderboard.text import setting
 from orchestrator.why import CODE, DATA, Explanation, Known, Neighbour
 
 FORMATS = ("table", "json")
-WHOLE_SECTIONS = ("checkpoint", "limits", "logging", "tier")
+WHOLE_SECTIONS = ("checkpoint", "evaluation", "limits", "logging", "tier")
 
 
 def render_why(explanation: Explanation, output: str) -> str:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"cli"},
     {"pipeline"},
-    {"plan_table", "why_table", "status", "schema", "trial_page", "replay"},
+    {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
+    | {"checkpoint_lookup", "evaluation_page"},
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -49,6 +50,7 @@ ONLY_IMPORTER = {
         "orchestrator.plan_table",
         "orchestrator.why_table",
         "orchestrator.trial_page",
+        "orchestrator.evaluation_page",
         "orchestrator.leaderboard",
     },
     "sqlite3": {"orchestrator.ledger"},

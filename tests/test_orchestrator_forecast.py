@@ -194,6 +194,17 @@ def test_no_more_checkpoints_are_counted_than_are_written(
     assert forecast_of(plan).checkpoint_bytes == kept * 12 * plan.trials[0].parameters
 
 
+@pytest.mark.parametrize(("eval_interval", "kept"), [(30, 1), (29, 2)])
+def test_the_checkpoint_at_the_transition_is_counted_where_there_may_be_one(
+    tmp_path: Path, eval_interval: int, kept: int
+) -> None:
+    path = tmp_path / "one.toml"
+    training = f"[training]\nsteps = 60\neval_interval = {eval_interval}\n"
+    path.write_text(f"{training}[checkpoint]\ninterval = 60\n")
+    plan = make_plan(Request(strategy=str(path)), CPU_ONLY)
+    assert forecast_of(plan).checkpoint_bytes == kept * 12 * plan.trials[0].parameters
+
+
 def test_more_than_is_free_is_a_problem(tmp_path: Path) -> None:
     plan = tiny_plan(tmp_path)
     need = forecast_of(plan).checkpoint_bytes

@@ -242,7 +242,7 @@ def test_axes_listed_on_the_command_line_are_added_or_replace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "near"), [("val/losss", " - did you mean val/loss?"), ("grok/delay", "")]
+    ("metric", "near"), [("val/losss", " - did you mean val/loss?"), ("throughput", "")]
 )
 def test_an_objective_that_is_never_reported_is_refused(
     tmp_path: Path, metric: str, near: str
@@ -250,8 +250,31 @@ def test_an_objective_that_is_never_reported_is_refused(
     path = own(tmp_path, f"[objective]\nmetric = '{metric}'\n")
     assert refused(path) == (
         f"{path}:2: objective.metric: got '{metric}', which task corpus does not report{near}\n"
-        "  hint: one of val/loss, val/perplexity, val/bits_per_byte, val/accuracy"
+        "  hint: one of val/loss, val/perplexity, val/bits_per_byte, val/accuracy,"
+        " grok/memorised_step, grok/generalised_step, grok/delay"
     )
+
+
+def test_a_time_that_may_not_come_is_judged_by_its_median(tmp_path: Path) -> None:
+    table = "[objective]\nmetric = 'grok/generalised_step'\n"
+    plan = planned(own(tmp_path, table))
+    assert plan.objective.statistic == "median"
+    path = own(tmp_path, f"{table}statistic = 'mean'\n")
+    assert refused(path) == (
+        f'{path}:3: objective.statistic: got "mean", which grok/generalised_step has not: a run may'
+        " end before it is reached\n"
+        '  hint: statistic = "median", or leave it out'
+    )
+
+
+def test_a_streak_needs_its_evaluations(tmp_path: Path) -> None:
+    table = "[training]\nsteps = 60\neval_interval = 30\n[objective]\nmetric = 'grok/delay'\n"
+    path = own(tmp_path, table)
+    assert refused(path) == (
+        f"{path}:5: objective.metric: grok/delay takes 3 evaluations in a row, the run has 2:"
+        " training.eval_interval is 30 of 60 steps\n  hint: training.eval_interval=3"
+    )
+    assert planned(path, "training.eval_interval=29").trials
 
 
 def test_a_single_run_takes_no_axis() -> None:

@@ -51,6 +51,11 @@ def test_the_packages_are_the_installed_ones(installed: Path, tmp_path: Path) ->
         assert Path(file).is_relative_to(installed.parent)
 
 
+def test_the_probes_are_installed(installed: Path, tmp_path: Path) -> None:
+    code = "from trainer.evaluation.probe_file import read; print(len(read('kjv').probes))"
+    assert int(run(installed / "python", "-c", code, folder=tmp_path)) > 0
+
+
 def test_the_smoke_sweep_of_a_template_runs(installed: Path, tmp_path: Path) -> None:
     command = ("sweep", "--strategy", "grid", "--scale", "smoke", "--executor", "inline")
     small = ("--gpus", "0", "--max-trials", "2", "training.steps=2", "training.eval_tokens=512")

@@ -22,6 +22,11 @@ OPTIONAL = {
     ("limits", "max_gpu_memory_gib"),
     ("limits", "max_host_memory_gib"),
     ("limits", "stop_after_steps"),
+    ("evaluation", "max_bits_per_byte"),
+    ("evaluation", "max_perplexity"),
+    ("evaluation", "min_accuracy"),
+    ("evaluation", "min_probe_accuracy"),
+    ("evaluation", "max_memorisation_gap"),
     ("tier", "micro_batch"),
     ("tier", "gpus"),
 }
@@ -42,6 +47,11 @@ INTEGERS = {
     ("checkpoint", "keep"): (1, 0),
     ("logging", "log_interval"): (1, 0),
     ("limits", "stop_after_steps"): (1, 0),
+    ("evaluation", "tokens"): (1, 0),
+    ("evaluation", "prefixes"): (1, 0),
+    ("evaluation", "prefix_tokens"): (1, 0),
+    ("evaluation", "continuation_tokens"): (1, 0),
+    ("evaluation", "windows"): (1, 0),
     ("tier", "micro_batch"): (1, 0),
     ("tier", "cpus"): (1, 0),
     ("tier", "workers"): (1, 0),
@@ -62,6 +72,12 @@ REALS: dict[tuple[str, str], tuple[list[float], list[float]]] = {
     ("limits", "wall_clock_minutes"): ([1e-9], [0.0, -1.0]),
     ("limits", "max_gpu_memory_gib"): ([1e-9], [0.0, -1.0]),
     ("limits", "max_host_memory_gib"): ([1e-9], [0.0, -1.0]),
+    ("evaluation", "time_budget_s"): ([1e-9], [0.0, -1.0]),
+    ("evaluation", "max_bits_per_byte"): ([1e-9, 9.0], [0.0, -1.0]),
+    ("evaluation", "max_perplexity"): ([1.0, 300.0], [0.9, -1.0]),
+    ("evaluation", "min_accuracy"): ([0.0, 1.0], [-0.1, 1.1]),
+    ("evaluation", "min_probe_accuracy"): ([0.0, 1.0], [-0.1, 1.1]),
+    ("evaluation", "max_memorisation_gap"): ([-1.0, 1.0], [-1.1, 1.1]),
     ("tier", "gpus"): ([0.1, 1.0, 2.0], [0.0, -1.0, 1.5]),
 }
 
@@ -126,7 +142,8 @@ def test_switches_are_true_or_false(section: str, key: str, bad: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["model", "data", "training", "checkpoint", "logging", "limits", "tier"]
+    "section",
+    ["model", "data", "training", "checkpoint", "logging", "limits", "evaluation", "tier"],
 )
 def test_unknown_keys_are_refused(section: str) -> None:
     text = refusal(**{section: {"learning_rte": 1}})
@@ -158,6 +175,10 @@ def test_unknown_keys_are_refused(section: str) -> None:
         ({"training": {"batch_size": "half"}}, "'full'"),
         ({"training": {"steps": 5, "warmup_steps": 6}}, "got warmup_steps 6 and steps 5"),
         ({"limits": {"stop_when_generalised": True}}, "needs an accuracy that saturates"),
+        ({"data": {"task": "modular"}, "evaluation": {"max_perplexity": 9.0}}, "judges a text"),
+        ({"data": {"task": "modular"}, "evaluation": {"probes": "kjv"}}, "questions about a text"),
+        ({"evaluation": {"probes": None, "min_probe_accuracy": 0.5}}, "needs probes"),
+        ({"evaluation": {"probes": ""}}, "probes"),
         ({"tier": {"gpus": 2.5}}, "expected at most 1, or 2 or 3"),
         ({"tier": {"precision": "fp8"}}, "'fp32', 'bf16' or 'fp16'"),
     ],

@@ -43,7 +43,7 @@ def test_rows_come_at_their_intervals_and_say_what_is_due(tmp_path: Path) -> Non
     rows = reporter.rows()
     assert list(rows) == [3, 5, 6, 9, 10, 12, 15, 18, 20]
     always = {"train/loss", "optim/learning_rate", "optim/grad_norm", "optim/weight_norm"}
-    evaluated = always | {"val/loss", "val/accuracy", "train/accuracy"}
+    evaluated = always | {"val/loss", "val/accuracy", "train/accuracy", "grok/state"}
     for step, row in rows.items():
         assert row.keys() == (evaluated if step % 5 == 0 else always)
         assert row["optim/learning_rate"] == learning_rate(config.training, step - 1)
@@ -85,9 +85,9 @@ def test_every_row_is_durable_before_a_checkpoint_is_published(
 ) -> None:
     reporter, save = help.Recorder(), CheckpointStore.save
 
-    def logged(store: CheckpointStore, checkpoint: Checkpoint) -> Path:
+    def logged(store: CheckpointStore, checkpoint: Checkpoint, mark: str = "") -> Path:
         reporter.events.append(("saves", checkpoint.step, [step for step, _ in checkpoint.rows]))
-        return save(store, checkpoint)
+        return save(store, checkpoint, mark)
 
     monkeypatch.setattr(CheckpointStore, "save", logged)
     help.run(help.modular(checkpoint={"interval": interval}), tmp_path, reporter)

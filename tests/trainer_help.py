@@ -182,7 +182,7 @@ def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 def steps_on_disk(folder: Path) -> list[int]:
     """Return the steps of the checkpoints that can be seen."""
-    return sorted(int(p.name.removeprefix("step-")) for p in folder.glob("checkpoints/step-*"))
+    return sorted(int(p.name.split("-")[1]) for p in folder.glob("checkpoints/step-*"))
 
 
 class FileReporter(Recorder):

@@ -2,7 +2,8 @@
 
     checkpoints/step-000000500/model.safetensors       the weights, an ordinary single model
                               /optimizer.safetensors   the moments by parameter name
-                              /manifest.json           hashes, step, trial id, last rows
+                              /manifest.json           hashes, step, trial id, config, last rows
+                step-000000700-generalised             a marked one, which is never removed
 
 A checkpoint is written under a temporary name, synced and renamed. The newest one whose
 hashes agree is used; a damaged one is set aside under `damaged-…` and never loaded. No random
@@ -26,6 +27,7 @@ from trainer.checkpoint_files import (
     FORMAT,
     MANIFEST_FILE,
     complete_checkpoints,
+    marked,
     sha256,
     verify,
 )
@@ -46,6 +48,8 @@ class Checkpoint:
         extra: Plain values of the loop (grokking streaks, loss scaler, last evaluation).
         rows: `[step, metrics]` since the checkpoint before: they are reported again on resume,
             for a row may have been lost that this state already contains.
+        config: The run config as plain values, so that the checkpoint can be read alone.
+        data: SHA-256 of each input the data came from (`trainer.tasks.input_hashes`).
     """
 
     trial_id: str
@@ -54,6 +58,8 @@ class Checkpoint:
     optimizer: dict[str, torch.Tensor]
     extra: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    config: dict[str, Any] | None = None
+    data: dict[str, str] | None = None
 
 
 class CheckpointStore:
@@ -61,19 +67,24 @@ class CheckpointStore:
 
     Args:
         directory: The `checkpoints` folder; made when the first one is written.
-        keep: Newest checkpoints kept.
+        keep: Newest checkpoints kept, those with a mark not counted.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory, self.keep = directory, keep
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, mark: str = "") -> Path:
         """Write a checkpoint; when this returns it survives a loss of power.
+
+        Args:
+            checkpoint: What to write.
+            mark: A word that is added to its name and keeps it.
 
         Raises:
             OSError: The disk is full or not writable; no earlier checkpoint was touched.
         """
-        target = self.directory / f"step-{checkpoint.step:09d}"
+        name = f"step-{checkpoint.step:09d}"
+        target = self.directory / (f"{name}-{mark}" if mark else name)
         draft = self.directory / f".tmp-{target.name}-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -94,6 +105,8 @@ class CheckpointStore:
                 "files": files,
                 "extra": checkpoint.extra,
                 "rows": checkpoint.rows,
+                "config": checkpoint.config,
+                "data": checkpoint.data,
                 "torch": torch.__version__,
             }
             body = json.dumps(manifest, allow_nan=False, sort_keys=True)
@@ -140,10 +153,13 @@ class CheckpointStore:
             load_file(path / OPTIMIZER_FILE),
             manifest["extra"],
             [(step, metrics) for step, metrics in manifest["rows"]],
+            manifest.get("config"),  # of a version that did not write it: none
+            manifest.get("data"),
         )
 
     def _retain(self) -> None:
-        for path in complete_checkpoints(self.directory)[: -self.keep]:
+        unmarked = [p for p in complete_checkpoints(self.directory) if not marked(p)]
+        for path in unmarked[: -self.keep]:
             shutil.rmtree(path, ignore_errors=True)
         for draft in self.directory.glob(".tmp-*"):
             shutil.rmtree(draft, ignore_errors=True)

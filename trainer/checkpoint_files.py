@@ -21,8 +21,17 @@ def complete_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-*"))
 
 
-def verify(path: Path, trial_id: str) -> dict[str, Any]:
+def marked(path: Path) -> bool:
+    """Return whether a checkpoint has a mark behind its step, and is never removed for its age."""
+    return path.name.count("-") > 1
+
+
+def verify(path: Path, trial_id: str | None) -> dict[str, Any]:
     """Return the manifest of a checkpoint whose files have the hashes in it.
+
+    Args:
+        path: A `step-…` folder.
+        trial_id: Whose it must be; None where any trial's is meant.
 
     Raises:
         InputError: It belongs to another trial: the folder was mixed up.
@@ -30,7 +39,7 @@ def verify(path: Path, trial_id: str) -> dict[str, Any]:
         OSError: A file of it is not there.
     """
     manifest = read_manifest(path)
-    if manifest["trial_id"] != trial_id:
+    if trial_id is not None and manifest["trial_id"] != trial_id:
         raise InputError(
             f"{path} belongs to trial {manifest['trial_id']}: expected {trial_id}",
             hint=f"move {path.parent} away; the trial then starts again",

@@ -216,6 +216,42 @@ class LimitsConfig(Section):
     )
 
 
+class EvaluationConfig(Section):
+    """What the quick evaluation of a checkpoint reads, and what it must reach."""
+
+    time_budget_s: float = Field(
+        300.0, gt=0, description="parts that do not fit in it are left out, by name"
+    )
+    tokens: int = Field(16_384, ge=1, description="tokens of each split the likelihood is read on")
+    prefixes: int = Field(32, ge=1, description="prefixes of each split that are continued")
+    prefix_tokens: int = Field(32, ge=1, description="tokens of a prefix")
+    continuation_tokens: int = Field(32, ge=1, description="tokens each prefix is continued by")
+    windows: int = Field(8, ge=1, description="held-out sequences activations are read on")
+    probes: str | None = Field(
+        "auto",
+        min_length=1,
+        description="questions: `kjv`, a .jsonl file, none; auto: `kjv` where that is the text",
+    )
+    max_bits_per_byte: float | None = Field(None, gt=0, description="gate, on held-out text")
+    max_perplexity: float | None = Field(None, ge=1, description="gate, on held-out text")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="gate, share of held-out targets that are the likeliest"
+    )
+    min_probe_accuracy: float | None = Field(
+        None, ge=0, le=1, description="gate, share of the probes answered"
+    )
+    max_memorisation_gap: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="gate, continuation accuracy on seen text less that on unseen text",
+    )
+
+
+TEXT_GATES = ("max_bits_per_byte", "max_perplexity", "min_probe_accuracy", "max_memorisation_gap")
+"""Gates of `EvaluationConfig` on what only a text has."""
+
+
 class TierConfig(Section):
     """How a run is executed on a class of hardware. Never what is learned."""
 
@@ -273,6 +309,7 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tier: TierConfig = Field(default_factory=TierConfig)
 
     @model_validator(mode="after")
@@ -289,6 +326,21 @@ class RunConfig(Section):
                     f"model.vocab_size follows from data.p on task modular:"
                     f" got {self.model.vocab_size}; leave it out"
                 )
+            for key in TEXT_GATES:
+                if (limit := getattr(self.evaluation, key)) is not None:
+                    raise ValueError(
+                        f"evaluation.{key} judges a text, and task modular has none:"
+                        f" got {limit:g}; leave it out"
+                    )
+            if self.evaluation.probes not in ("auto", None):
+                raise ValueError(
+                    "evaluation.probes are questions about a text, and task modular has none:"
+                    f" got {self.evaluation.probes!r}; leave it out"
+                )
+        if self.evaluation.probes is None and self.evaluation.min_probe_accuracy is not None:
+            raise ValueError(
+                "evaluation.min_probe_accuracy needs probes: got evaluation.probes none"
+            )
         if isinstance(self.data, CorpusData):
             if not isinstance(self.model, DecoderConfig):
                 raise ValueError(

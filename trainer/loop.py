@@ -20,15 +20,17 @@ from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import DivergedError, InputError
-from trainer.grokking import GrokkingTracker
+from trainer.grokking import MEAN_LOSS, make_tracker
 from trainer.ladder import in_words, next_lower
 from trainer.limits import Limits, peak_gpu_gib
 from trainer.out_of_memory import free_cache, let_go, on_host, ran_out, within_memory
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter, Verdict
 from trainer.schedule import learning_rate
 from trainer.stopwatch import Stopwatch
-from trainer.tasks import Task, build_task
+from trainer.tasks import Task, build_task, input_hashes, saturates
 
+TRANSITION = "generalised"
+"""Marks the checkpoint at which a run was first seen to have generalised."""
 LOCK_WAIT_S = 30.0
 """How long a member waits for a dying process that still holds its directory."""
 
@@ -99,8 +101,10 @@ class _Run:
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
         self.lock = FileLock(self.directory / ".lock")
-        self.tracker = GrokkingTracker()
+        self.saturates = saturates(self.config)
+        self.tracker = make_tracker(self.saturates)
         self.task: Task | None = None
+        self.data: dict[str, str] = {}
         self.board: TensorBoard | None = None
         self.result: FitResult | None = None
         self.step = 0
@@ -109,6 +113,7 @@ class _Run:
         self.unsaved_rows: list[tuple[int, dict[str, float]]] = []
         self.last_evaluation: dict[str, float] = {}
         self.steps_since_row, self.seconds_since_row = 0, 0.0
+        self.loss_sum, self.loss_steps = 0.0, 0  # since the last evaluation
 
     def start(self) -> None:
         """Load the data, build the model, and go back to the newest valid checkpoint."""
@@ -137,6 +142,7 @@ class _Run:
             state: Where it goes on; None goes back to the newest checkpoint.
         """
         self.task = build_task(self.config)
+        self.data = input_hashes(self.config)
         self.engine.add(self.id, self.config, self.task)
         if state is None:
             return self._restore()
@@ -156,13 +162,15 @@ class _Run:
         """Put back the newest valid checkpoint; return a note on what was found."""
         checkpoint, notes = self.store.load_newest(self.id)
         if checkpoint is None:
-            self.tracker, self.last_evaluation, self.unsaved_rows = GrokkingTracker(), {}, []
-            self.step, self.saved_step = 0, None
+            self.tracker, self.last_evaluation = make_tracker(self.saturates), {}
+            self.step, self.saved_step, self.unsaved_rows = 0, None, []
+            self.loss_sum, self.loss_steps = 0.0, 0
             return "; ".join([*notes, "starts again from step 0"]) if notes else ""
         engine_extra = checkpoint.extra["engine"]
         self.engine.restore(self.id, State(checkpoint.model, checkpoint.optimizer, engine_extra))
         self.tracker.restore(checkpoint.extra["grokking"])
         self.last_evaluation = checkpoint.extra["last_evaluation"]
+        self.loss_sum, self.loss_steps = checkpoint.extra.get("since_evaluation", (0.0, 0))
         self.step = self.saved_step = checkpoint.step
         self.unsaved_rows = checkpoint.rows
         return "; ".join([*notes, f"resumes at step {self.step}"])
@@ -196,12 +204,14 @@ class _Run:
             self.step = first + int(wrong[0]) + 1
             value = float(advance.losses[int(wrong[0])])
             raise DivergedError(f"training loss is {value} at step {self.step}")
+        for loss in advance.losses.tolist():  # one by one: the sum must not depend on the turns
+            self.loss_sum, self.loss_steps = self.loss_sum + loss, self.loss_steps + 1
         if advance.error is not None:
             if not ran_out(advance.error):
                 raise advance.error
             self._step_down(advance.error, f"at step {self.step + 1}", sound=advance.sound)
             return
-        verdict = GO_ON
+        verdict, generalised = GO_ON, self.tracker.generalised.reached_step
         if advance.steps and (row := self._row(advance)):
             self.unsaved_rows.append((self.step, row))
             if bad := [name for name, value in row.items() if not math.isfinite(value)]:
@@ -210,8 +220,10 @@ class _Run:
             if self.board is not None:
                 self.board.row(self.step, row)
         checkpoint = self.config.checkpoint
-        if checkpoint.enable and advance.steps and self.step % checkpoint.interval == 0:
-            self._save()
+        transition = self.tracker.generalised.reached_step != generalised
+        due = advance.steps and self.step % checkpoint.interval == 0
+        if checkpoint.enable and (due or transition):
+            self._save(TRANSITION if transition else "")
         if (detail := self._complete()) is not None:
             self._finish(detail)
         elif verdict.stop is not None:
@@ -254,9 +266,12 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         metrics = self._measure("val")
-        if self.config.data.task == "modular":
+        if self.saturates:
             metrics["train/accuracy"] = self._measure("train")["train/accuracy"]
-            metrics |= self.tracker.update(self.step, metrics)
+        else:
+            metrics[MEAN_LOSS] = self.loss_sum / max(1, self.loss_steps)
+        self.loss_sum, self.loss_steps = 0.0, 0
+        metrics |= self.tracker.update(self.step, metrics)
         self.last_evaluation = metrics
         return metrics
 
@@ -299,8 +314,12 @@ class _Run:
         self.reporter.stepped_down(self.id, self.step, lower, detail)
         return state
 
-    def _save(self) -> None:
-        """Publish a checkpoint of this step, once every row before it is durable."""
+    def _save(self, mark: str = "") -> None:
+        """Publish a checkpoint of this step, once every row before it is durable.
+
+        Args:
+            mark: A word that keeps it whatever comes after.
+        """
         if self.saved_step == self.step:
             return
         if not math.isfinite(self.engine.weight_norm(self.id)):
@@ -309,11 +328,21 @@ class _Run:
         state = self.engine.export(self.id)
         extra: dict[str, Any] = {
             "engine": state.extra,
-            "grokking": self.tracker.state(),
+            "grokking": self.tracker.export(),
             "last_evaluation": self.last_evaluation,
+            "since_evaluation": [self.loss_sum, self.loss_steps],
         }
-        rows = self.unsaved_rows
-        self.store.save(Checkpoint(self.id, self.step, state.model, state.optimizer, extra, rows))
+        checkpoint = Checkpoint(
+            self.id,
+            self.step,
+            state.model,
+            state.optimizer,
+            extra,
+            self.unsaved_rows,
+            self.config.model_dump(mode="json"),
+            self.data,
+        )
+        self.store.save(checkpoint, mark)
         self.saved_step, self.unsaved_rows = self.step, []
 
     def _finish(self, detail: str) -> None:

@@ -21,6 +21,8 @@ class Stream(IntEnum):
     SPLIT = 2  # which examples are held out
     ORDER = 3  # what a batch holds
     DROPOUT = 4  # which units are dropped
+    EVALUATION = 5  # which prefixes a quick evaluation continues
+    SAMPLE = 6  # which token continues a prompt
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

@@ -14,7 +14,7 @@ import torch
 
 from trainer.config import RunConfig
 from trainer.engines.stacked import StackedEngine, pays
-from trainer.tasks import build_task
+from trainer.tasks import build_task, saturates
 
 MOST_STEPS = 50
 KEY = "timed"
@@ -81,7 +81,7 @@ def time_run(config: RunConfig, budget_s: float) -> Timing:
     evaluation_s = step_s * task.tokens_per_evaluation / task.tokens_per_step / 3
     if evaluated := evaluation_s <= budget_s:
         began = time.perf_counter()
-        for split in ("val", "train") if config.data.task == "modular" else ("val",):
+        for split in ("val", "train") if saturates(config) else ("val",):
             engine.evaluate(KEY, split)
         evaluation_s = time.perf_counter() - began
     return Timing(start_s, step_s, steps, evaluation_s, evaluated)

@@ -11,7 +11,17 @@ from typing import Any
 
 import typer
 
-from orchestrator.cli import complete, console, debugging, pipeline, plans, runs, tools, training
+from orchestrator.cli import (
+    complete,
+    console,
+    debugging,
+    evaluation,
+    pipeline,
+    plans,
+    runs,
+    tools,
+    training,
+)
 from orchestrator.errors import COMMAND_LINE, ArbiterError, Exit, Problem, StorageError, UsageError
 from orchestrator.preflight import shadowed
 
@@ -37,6 +47,7 @@ debugging.add_to(app)
 pipeline.add_to(app)
 plans.add_to(app)
 runs.add_to(app)
+evaluation.add_to(app)
 tools.add_to(app)
 
 

@@ -200,7 +200,7 @@ def _json(board: Leaderboard) -> str:
         "objective": {
             "metric": board.objective.metric,
             "mode": board.objective.mode,
-            "statistic": board.objective.statistic,
+            "statistic": board.objective.middle,
             "test_metric": board.test_metric,
         },
         "axes": list(board.axes),

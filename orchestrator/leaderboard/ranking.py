@@ -4,6 +4,9 @@ The seed is the unit of evidence: a point is ranked when every one of its seeds 
 reported a finite objective. A point that lost a seed is not ranked by the seeds it has left,
 because the seeds that fail are seldom the good ones. Selection uses the objective; the test
 metric is taken for the best point only, after it was chosen.
+
+Where the objective is a time until something happens (`grok/generalised_step`), a run that ended
+before it is censored: it counts as longer than it was watched (`survival.py`), never as a number.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
+from orchestrator.leaderboard.survival import quantile, survival
 from orchestrator.ledger import State, TrialRecord
-from orchestrator.objective import Objective
+from orchestrator.objective import Objective, Observation
 from trainer.reporting import Reason
 
 
@@ -37,14 +42,21 @@ class Entry:
         active_s: Seconds spent, all trials and attempts together.
         steps: Optimizer steps done, all trials together.
         rank: From 1, equal objectives share one; None where the point is not ranked.
-        value: Mean or median of `seed_values`; None where not ranked.
+        value: Mean or median of `seed_values`; None where not ranked, or where too many seeds are
+            censored for a median.
         spread: Sample standard deviation (mean) or interquartile range (median) of
             `seed_values`; None with one seed.
         interval: What the spread spans: one standard deviation to either side of the mean, or
-            the two quartiles; None with one seed.
+            the two quartiles; None with one seed. Of a time that the upper quartile does not reach,
+            it ends at `bound`.
         test: Mean or median of the test metric over the seeds; on the best entry only (of
             those that tie, the first in the plan), None where a seed did not report it.
         test_spread: Its spread; None with one seed.
+        seed_bounds: What the objective of each censored trial exceeds; None for the others.
+        bound: How long the longest watched seed was watched, where a seed is censored: what the
+            median exceeds where there is none.
+        left: Share of the seeds, by Kaplan and Meier, to which it has not happened at the end of
+            that; None where the objective is no such time, or the point is not ranked.
     """
 
     point_id: str
@@ -64,6 +76,26 @@ class Entry:
     interval: tuple[float, float] | None = None
     test: float | None = None
     test_spread: float | None = None
+    seed_bounds: tuple[float | None, ...] = ()
+    bound: float | None = None
+    left: float | None = None
+
+    @property
+    def n_censored(self) -> int:
+        """How many of its trials ended before the objective could be known."""
+        return sum(bound is not None for bound in self.seed_bounds)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether all its seeds are known well enough to be ranked."""
+        return self.value is not None or self.left is not None
+
+    @property
+    def observations(self) -> list[Observation]:
+        """What its seeds say, those that say something."""
+        known = [Observation(value) for value in self.seed_values if value is not None]
+        open_ended = [Observation(b, censored=True) for b in self.seed_bounds if b is not None]
+        return known + open_ended
 
     @property
     def n_seeds(self) -> int:
@@ -73,11 +105,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Figure:
-    """Several seeds as one value; `spread` and `interval` are None with one seed."""
+    """Several seeds as one value; see the fields of `Entry`."""
 
-    value: float
-    spread: float | None
-    interval: tuple[float, float] | None
+    value: float | None = None
+    spread: float | None = None
+    interval: tuple[float, float] | None = None
+    bound: float | None = None
+    left: float | None = None
 
 
 def rank(trials: Sequence[TrialRecord], objective: Objective) -> list[Entry]:
@@ -96,18 +130,30 @@ def rank(trials: Sequence[TrialRecord], objective: Objective) -> list[Entry]:
     for trial in sorted(trials, key=lambda t: t.position):
         points.setdefault(trial.point_id, []).append(trial)
     entries = [_entry(seeds, objective) for seeds in points.values()]
-    sign = 1.0 if objective.mode == "min" else -1.0
-    scored = [(sign * e.value, e.position, e) for e in entries if e.value is not None]
+    scored = [(_score(e, objective), e.position, e) for e in entries if e.comparable]
     scored.sort(key=lambda item: item[:2])
     ranked: list[Entry] = []
-    for place, (_, _, entry) in enumerate(scored, start=1):
-        equal = bool(ranked) and ranked[-1].value == entry.value
+    for place, (score, _, entry) in enumerate(scored, start=1):
+        equal = bool(ranked) and _score(ranked[-1], objective) == score
         ranked.append(replace(entry, rank=ranked[-1].rank if equal else place))
     if ranked:
         test = _test(points[ranked[0].point_id], objective)
         if test is not None:
             ranked[0] = replace(ranked[0], test=test.value, test_spread=test.spread)
-    return ranked + [entry for entry in entries if entry.value is None]
+    return ranked + [entry for entry in entries if not entry.comparable]
+
+
+def _score(entry: Entry, objective: Objective) -> tuple[float, ...]:
+    """Return what sorts an entry, the best lowest.
+
+    Without a median the time is longer than any: of those, the one that it happened to less often
+    is the longer, then the one that was watched for longer.
+    """
+    if entry.value is not None:
+        lengths = (0.0, entry.value, 0.0)
+    else:
+        lengths = (1.0, entry.left or 0.0, entry.bound or 0.0)
+    return tuple(length if objective.mode == "min" else -length for length in lengths)
 
 
 def summarise(values: Sequence[float], objective: Objective) -> Figure:
@@ -116,7 +162,7 @@ def summarise(values: Sequence[float], objective: Objective) -> Figure:
     Sums are exact, so the order of the seeds cannot break a tie. Quartiles interpolate
     linearly between the sorted values (type 7 of Hyndman and Fan 1996, NumPy's default).
     """
-    if objective.statistic == "median":
+    if objective.middle == "median":
         middle = float(statistics.median(values))
         if len(values) < 2:
             return Figure(middle, None, None)
@@ -129,10 +175,30 @@ def summarise(values: Sequence[float], objective: Objective) -> Figure:
     return Figure(middle, spread, (middle - spread, middle + spread))
 
 
+def summarise_times(observations: Sequence[Observation]) -> Figure:
+    """Return the Kaplan-Meier median of times and the quartiles around it, as far as they go."""
+    curve = survival(observations)
+    low, middle, high = (quantile(curve, Fraction(part, 4)) for part in (1, 2, 3))
+    bound = None
+    if any(one.censored for one in observations):
+        bound = max(one.value for one in observations)
+    end = high if high is not None else bound
+    return Figure(
+        value=middle,
+        spread=None if low is None or high is None or len(observations) < 2 else high - low,
+        interval=None if low is None or end is None or len(observations) < 2 else (low, end),
+        bound=bound,
+        left=float(curve[-1][1]) if curve else 1.0,
+    )
+
+
 def _entry(trials: list[TrialRecord], objective: Objective) -> Entry:
-    values = [_finite(objective.value(trial)) for trial in trials]
-    found = [value for value in values if value is not None]
-    figure = summarise(found, objective) if len(found) == len(trials) else None
+    observed = [objective.observe(trial) for trial in trials]
+    found = [one for one in observed if one is not None]
+    figure = Figure()
+    if len(found) == len(trials):
+        values = [one.value for one in found]
+        figure = summarise_times(found) if objective.event else summarise(values, objective)
     state, reason = _summary(trials, objective)
     return Entry(
         point_id=trials[0].point_id,
@@ -140,15 +206,18 @@ def _entry(trials: list[TrialRecord], objective: Objective) -> Entry:
         changed=dict(trials[0].changed),
         trial_ids=tuple(trial.id for trial in trials),
         seeds=tuple(trial.seed for trial in trials),
-        seed_values=tuple(values),
+        seed_values=tuple(o.value if o and not o.censored else None for o in observed),
+        seed_bounds=tuple(o.value if o and o.censored else None for o in observed),
         n_finished=_n_finished(trials),
         state=state,
         reason=reason,
         active_s=math.fsum(trial.active_s for trial in trials),
         steps=sum(trial.step for trial in trials),
-        value=figure.value if figure else None,
-        spread=figure.spread if figure else None,
-        interval=figure.interval if figure else None,
+        value=figure.value,
+        spread=figure.spread,
+        interval=figure.interval,
+        bound=figure.bound,
+        left=figure.left,
     )
 
 
@@ -191,9 +260,14 @@ def _label(trial: TrialRecord) -> str:
 
 def _detail(trial: TrialRecord, objective: Objective) -> str:
     """What is to be said beside the label; a finished trial that cannot be ranked says why."""
+    if (observation := objective.observe(trial)) is not None and observation.censored:
+        return f"{objective.metric} is more than {observation.value:.6g}"
     if trial.reason is Reason.FINISHED:
         value = objective.value(trial)
         if value is None:
+            if objective.event:
+                why = "it never memorised, or was not evaluated often enough"
+                return f"{objective.metric} cannot be known: {why}"
             return f"{objective.metric} was not reported"
         if _finite(value) is None:
             return f"{objective.metric} is {value}, which is not finite"

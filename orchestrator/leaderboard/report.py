@@ -21,7 +21,7 @@ import jinja2
 
 from orchestrator.leaderboard.ranking import Entry
 from orchestrator.leaderboard.table import Leaderboard, cells, short_names
-from orchestrator.leaderboard.text import figure, one_line, plain, setting
+from orchestrator.leaderboard.text import entry_figure, figure, one_line, plain, setting
 
 TEMPLATE = "report.html.j2"
 MOST_BARS = 20
@@ -55,7 +55,8 @@ class Bar:
         label: Its settings in short.
         said: Its figure in words.
         y: Middle of its line in pixels.
-        x: The objective.
+        x: The objective; what it exceeds where `open`.
+        open: Whether its median was not reached.
         low: Where the spread begins; None with one seed.
         high: Where it ends.
         seeds: Each seed's objective.
@@ -66,6 +67,7 @@ class Bar:
     said: str
     y: int
     x: float
+    open: bool
     low: float | None
     high: float | None
     seeds: tuple[float, ...]
@@ -133,7 +135,7 @@ def best(board: Leaderboard) -> Best | None:
     entry, short = board.entries[0], short_names(board.axes)
     return Best(
         settings=tuple((one_line(short[k]), setting(v)) for k, v in entry.changed.items()),
-        said=figure(entry.value, entry.spread, board.objective),
+        said=entry_figure(entry, board.objective),
         test=figure(entry.test, entry.test_spread, board.objective),
         n_seeds=entry.n_seeds,
     )
@@ -162,9 +164,10 @@ def chart(board: Leaderboard) -> Chart | None:
             label=one_line(
                 ", ".join(f"{short[axis]} {setting(v)}" for axis, v in entry.changed.items())
             ),
-            said=figure(entry.value, entry.spread, board.objective),
+            said=entry_figure(entry, board.objective),
             y=ROW_PX // 2 + ROW_PX * line,
-            x=x(entry.value or 0.0),
+            x=x(_place(entry)),
+            open=entry.value is None,
             low=x(entry.interval[0]) if entry.interval else None,
             high=x(entry.interval[1]) if entry.interval else None,
             seeds=tuple(x(value) for value in entry.seed_values if value is not None),
@@ -173,11 +176,13 @@ def chart(board: Leaderboard) -> Chart | None:
     ]
     legend = [f"the best {len(bars)} of {len(ranked)}"] if len(bars) < len(ranked) else []
     if any(bar.low is not None for bar in bars):
-        median = board.objective.statistic == "median"
+        median = board.objective.middle == "median"
         spread = "interquartile range" if median else "standard deviation"
         legend.append(
-            f"dot: {board.objective.statistic}, line: {spread}, rings: seeds, band: the best's line"
+            f"dot: {board.objective.middle}, line: {spread}, rings: seeds, band: the best's line"
         )
+    if any(bar.open for bar in bars):
+        legend.append(">: no median, watched until there")
     ticks = tuple((x(value), f"{value:.10g}") for value in ticks_between(low, high))
     return Chart(tuple(bars), ticks, "; ".join(legend), ROW_PX * len(bars))
 
@@ -206,5 +211,11 @@ def _reach(entry: Entry) -> Iterable[float]:
     """Every value that the entry's line of the chart has to hold."""
     yield from (value for value in entry.seed_values if value is not None)
     yield from entry.interval or ()
-    if entry.value is not None:
-        yield entry.value
+    yield _place(entry)
+
+
+def _place(entry: Entry) -> float:
+    """Return where a ranked point stands: at its median, or at what that exceeds."""
+    place = entry.bound if entry.value is None else entry.value
+    assert place is not None
+    return place

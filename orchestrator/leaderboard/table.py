@@ -7,19 +7,18 @@ people).
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.leaderboard.chance import chance_of_gap
+from orchestrator.leaderboard.notes import Verdict, notes, verdict_on
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.text import (
     duration,
+    entry_figure,
     figure,
     is_number,
-    number,
     one_line,
     setting,
     spelled,
@@ -30,14 +29,6 @@ from orchestrator.objective import Objective
 SHOWN_IDS = 3
 LONGEST_SETTING = 24
 """Characters of one value in what sets a trial apart."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether first and second can be told apart, and the note that says it."""
-
-    told_apart: bool
-    note: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,9 @@ class Leaderboard:
     def criterion(self) -> str:
         """The objective in words."""
         better = "lower" if self.objective.mode == "min" else "higher"
-        if self.objective.statistic == "median":
+        if self.objective.event:
+            over = "Kaplan-Meier median over seeds with the interquartile range"
+        elif self.objective.statistic == "median":
             over = "median over seeds with the interquartile range"
         else:
             over = "mean over seeds ± sample standard deviation"
@@ -153,7 +146,7 @@ def build(
         run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
     """
     entries = tuple(rank(trials, objective))
-    verdict = _verdict(entries, objective)
+    verdict = verdict_on(entries, objective)
     return Leaderboard(
         title=title,
         run_directory=run_directory,
@@ -162,14 +155,14 @@ def build(
         entries=entries,
         axes=tuple(dict.fromkeys(axis for entry in entries for axis in entry.changed)),
         verdict=verdict,
-        notes=tuple(_notes(entries, verdict, trials, objective)),
+        notes=tuple(notes(entries, verdict, trials, objective)),
     )
 
 
 def cells(board: Leaderboard) -> Table:
     """Lay a leaderboard out in columns and rows; every format is written from this."""
     metric, test_metric = board.objective.metric, board.test_metric
-    suffix = "iqr" if board.objective.statistic == "median" else "sd"
+    suffix = "iqr" if board.objective.middle == "median" else "sd"
     short = short_names(board.axes)
 
     columns: list[tuple[Column, Callable[[Entry], Cell]]] = [
@@ -191,12 +184,24 @@ def cells(board: Leaderboard) -> Table:
     columns += [
         (
             Column(metric, metric, numeric=True),
-            lambda e: Cell(e.value, figure(e.value, e.spread, board.objective)),
+            lambda e: Cell(e.value, entry_figure(e, board.objective)),
         ),
         (Column(f"{metric}_{suffix}", numeric=True), lambda e: Cell(e.spread)),
         (Column("n_finished", "seeds", numeric=True), lambda e: Cell(e.n_finished, _seeds(e))),
         (Column("n_seeds", numeric=True), lambda e: Cell(e.n_seeds)),
     ]
+    if board.objective.event:
+        columns += [
+            (
+                Column("n_censored", "censored", numeric=True),
+                lambda e: Cell(e.n_censored, f"{e.n_censored or ''}"),
+            ),
+            (
+                Column(f"{metric}_lower_bound", numeric=True),
+                lambda e: Cell(e.bound if e.value is None else None),
+            ),
+            (Column("seed_bounds"), lambda e: Cell(e.seed_bounds)),
+        ]
     if test_metric is not None:
         columns += [
             (
@@ -287,84 +292,3 @@ def command_of(board: Leaderboard, entry: Entry) -> str:
     """Return what trains the first seed of a point again."""
     path = f"{board.run_directory}/trials/{entry.trial_ids[0]}/config.yaml"
     return f"arbiter train --base-config {shlex.quote(path)}"
-
-
-SELDOM = 0.05
-"""Chance below which first and second are told apart."""
-
-ONE_SEED = "One seed per point: the ranking has no measure of chance."
-SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
-
-
-def _notes(
-    entries: Sequence[Entry],
-    verdict: Verdict | None,
-    trials: Sequence[TrialRecord],
-    objective: Objective,
-) -> Iterable[str]:
-    ranked = [entry for entry in entries if entry.rank is not None]
-    metric, test_metric = objective.metric, objective.test_metric
-    said = [verdict.note] if verdict is not None else []
-    several = len(entries) > 1  # of one point there is no order, and none was chosen
-    if several and all(entry.n_seeds == 1 for entry in entries):
-        said.append(ONE_SEED)
-    elif several and any(entry.n_seeds == 1 for entry in ranked):
-        said.append(SOME_ONE_SEED)
-    yield from dict.fromkeys(said)
-    if several and ranked and test_metric is not None:
-        if ranked[0].test is None:
-            yield f"The best point was chosen by {metric}; it did not report {test_metric}."
-        else:
-            yield (
-                f"The best point was chosen by {metric}; its {test_metric} is"
-                f" {figure(ranked[0].test, ranked[0].test_spread, objective)}. That of the others"
-                " is not shown: choosing by it would make it a second validation metric."
-            )
-    if not ranked:
-        yield f"No point is ranked: none has all its seeds finished with a finite {metric}."
-    elif len(ranked) < len(entries):
-        left = len(entries) - len(ranked)
-        yield (
-            f"{left} of {len(entries)} points {'is' if left == 1 else 'are'} not ranked: a point"
-            f" is ranked when all its seeds finished with a finite {metric}."
-        )
-    yield from _baselines(trials)
-
-
-def _verdict(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
-    """Whether first and second can be told apart."""
-    ranked = [entry for entry in entries if entry.rank is not None]
-    alone = all(entry.n_seeds == 1 for entry in entries)
-    if len(ranked) < 2:
-        return None
-    first, second = ranked[0], ranked[1]
-    shared = sum(entry.rank == 1 for entry in ranked)
-    if shared > 1:
-        note = f"{shared} points share rank 1; the first of them in the plan is listed first."
-        return Verdict(False, note)
-    assert first.value is not None and second.value is not None
-    if first.spread is None or second.spread is None:
-        return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
-    a, b = ([v for v in entry.seed_values if v is not None] for entry in (first, second))
-    chance = chance_of_gap(a, b, median=objective.statistic == "median")
-    often = "fewer than 1" if chance.share < 0.01 else f"about {round(100 * chance.share)}"
-    gap = f"Ranks 1 and 2 are {number(abs(first.value - second.value))} apart"
-    note = (
-        f"{gap}; chance alone makes two points that are alike differ as much in {often} of 100"
-        f" sweeps ({chance.test})"
-    )
-    if chance.share >= SELDOM:
-        return Verdict(False, f"{note}: it takes more seeds to tell them apart.")
-    return Verdict(True, f"{note}.")
-
-
-def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
-    found: dict[str, list[float]] = {}
-    for trial in trials:
-        for name, value in trial.final.items():
-            if name.startswith("baseline/") and math.isfinite(value):
-                found.setdefault(name, []).append(value)
-    for name, values in sorted(found.items()):
-        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
-        span = low if low == high else f"{low} to {high}, depending on the point"
-        yield f"{name} {span}: what a model that learned nothing would reach."

@@ -17,6 +17,7 @@ import re
 import unicodedata
 from typing import Any
 
+from orchestrator.leaderboard.ranking import Entry
 from orchestrator.objective import Objective
 
 LONGEST_TEXT = 400
@@ -76,9 +77,19 @@ def figure(value: float | None, spread: float | None, objective: Objective) -> s
     # As many decimals as the value has, unless they would all be zeros.
     fine = decimals is not None and (spread >= 10**-decimals or spread == 0)
     around = _written(spread, decimals) if fine else f"{spread:.2g}"
-    if objective.statistic == "median":
+    if objective.middle == "median":
         return f"{_written(value, decimals)} (IQR {around})"
     return f"{_written(value, decimals)} ± {around}"
+
+
+def entry_figure(entry: Entry, objective: Objective) -> str:
+    """Return a point's objective for a person: `> 4000` where its median is not reached."""
+    if entry.value is None and entry.left is not None and entry.bound is not None:
+        return f"> {number(entry.bound)}"
+    if entry.value is not None and entry.interval is not None and entry.spread is None:
+        low, end = entry.interval
+        return f"{number(entry.value)} (IQR {number(low)} to > {number(end)})"
+    return figure(entry.value, entry.spread, objective)
 
 
 def _decimals(value: float) -> int | None:

@@ -20,8 +20,8 @@ TASKS = {
     "corpus": "trainer.tasks.corpus",
     "modular": "trainer.tasks.modular",
 }
-"""Task name (`data.task`) to the module that defines `METRICS`, `data_hash`, `vocab_size`,
-`tokens_per_step`, `build`."""
+"""Task name (`data.task`) to the module that defines `METRICS`, `SATURATES`, `data_hash`,
+`input_hashes`, `vocab_size`, `tokens_per_step`, `build`."""
 
 
 FEWEST_TOKENS = 1_024
@@ -69,6 +69,18 @@ def data_hash(config: RunConfig) -> str:
     return str(_module(config).data_hash(config))
 
 
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """Return the SHA-256 of each input of the data by the setting that names it.
+
+    `data_hash` says that the data are others, this says which part of them.
+
+    Raises:
+        InputError: A file is missing or is not what the task reads.
+    """
+    hashes: dict[str, str] = _module(config).input_hashes(config)
+    return hashes
+
+
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols of the task without building it."""
     return int(_module(config).vocab_size(config))
@@ -83,6 +95,15 @@ def metrics(config: RunConfig) -> tuple[str, ...]:
     """Return the names that the task's evaluations report."""
     names: tuple[str, ...] = _module(config).METRICS
     return names
+
+
+def saturates(config: RunConfig) -> bool:
+    """Return whether accuracy can reach 1, so that memorised and generalised are judged by it.
+
+    Then each evaluation also reads the train split.
+    """
+    found: bool = _module(config).SATURATES
+    return found
 
 
 def build_task(config: RunConfig) -> Task:

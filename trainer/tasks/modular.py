@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import ModularData, RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
 MOST_PAIRS = 4_096
 """Pairs that an evaluation reads at once, where the tier asks for no less."""
 
-METRICS = ("val/loss", "val/accuracy", "grok/memorised_step", "grok/generalised_step")
+METRICS = ("val/loss", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = True
 
 
 def data_hash(config: RunConfig) -> str:
     """Return a constant: the table follows from the settings."""
     return fingerprint("modular")
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """Return nothing: the table is read from nowhere."""
+    return {}
 
 
 def vocab_size(config: RunConfig) -> int:

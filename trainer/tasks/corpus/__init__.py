@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from trainer import grokking
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text
@@ -17,18 +18,24 @@ if TYPE_CHECKING:
     from trainer.tasks.corpus.task import CorpusTask
 
 
-METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy")
+METRICS = ("val/loss", "val/perplexity", "val/bits_per_byte", "val/accuracy", *grokking.METRICS)
 """What an evaluation reports, and a sweep can be judged by."""
+SATURATES = False
 
 
 def data_hash(config: RunConfig) -> str:
     """Return a hash over the text's bytes, and the tokenizer file's where one is given."""
+    return fingerprint([*input_hashes(config).values()])
+
+
+def input_hashes(config: RunConfig) -> dict[str, str]:
+    """Return the hash of the text's bytes, and of the tokenizer file's where one is given."""
     assert isinstance(config.data, CorpusData)
-    parts = [text.content_hash(config.data.dataset_path)]
+    hashes = {"data.dataset_path": text.content_hash(config.data.dataset_path)}
     if config.data.tokenizer_path is not None:
         file = text.locate_tokenizer(config.data.tokenizer_path)
-        parts.append(hashlib.sha256(file.read_bytes()).hexdigest())
-    return fingerprint(parts)
+        hashes["data.tokenizer_path"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashes
 
 
 def vocab_size(config: RunConfig) -> int:

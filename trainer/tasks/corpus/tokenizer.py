@@ -48,6 +48,15 @@ class Tokenizer:
             [np.asarray(e.ids, dtype=kind) for e in encoded] or [np.empty(0, kind)]
         )
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of symbols; bytes that are no UTF-8 become the replacement sign."""
+        symbols = [int(index) for index in ids]
+        if self.name == "byte":
+            return bytes(symbols).decode("utf-8", errors="replace")
+        if self.name == "char":
+            return "".join(chr(self.encoder[index]) for index in symbols)
+        return str(self.encoder.decode(symbols, skip_special_tokens=False))
+
 
 def build(config: RunConfig) -> Tokenizer:
     """Make the tokenizer of `config`.

@@ -1,0 +1,135 @@
+"""What a reader of a leaderboard must know in order to believe it, or not to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.leaderboard.chance import chance_of_gap
+from orchestrator.leaderboard.ranking import Entry
+from orchestrator.leaderboard.survival import log_rank
+from orchestrator.leaderboard.text import entry_figure, figure, number
+from orchestrator.ledger import TrialRecord
+from orchestrator.objective import Objective
+from trainer.grokking import STATE, GrokState
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether first and second can be told apart, and the note that says it."""
+
+    told_apart: bool
+    note: str
+
+
+SELDOM = 0.05
+"""Chance below which first and second are told apart."""
+
+ONE_SEED = "One seed per point: the ranking has no measure of chance."
+SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
+
+
+def notes(
+    entries: Sequence[Entry],
+    verdict: Verdict | None,
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+) -> Iterable[str]:
+    """Yield sentences, those on the ranking first.
+
+    Args:
+        entries: The points, ranked ones first.
+        verdict: On ranks 1 and 2.
+        trials: All trials of the sweep.
+        objective: What it was ranked by.
+    """
+    ranked = [entry for entry in entries if entry.rank is not None]
+    metric, test_metric = objective.metric, objective.test_metric
+    said = [verdict.note] if verdict is not None else []
+    several = len(entries) > 1  # of one point there is no order, and none was chosen
+    if several and all(entry.n_seeds == 1 for entry in entries):
+        said.append(ONE_SEED)
+    elif several and any(entry.n_seeds == 1 for entry in ranked):
+        said.append(SOME_ONE_SEED)
+    yield from dict.fromkeys(said)
+    if several and ranked and test_metric is not None:
+        if ranked[0].test is None:
+            yield f"The best point was chosen by {metric}; it did not report {test_metric}."
+        else:
+            yield (
+                f"The best point was chosen by {metric}; its {test_metric} is"
+                f" {figure(ranked[0].test, ranked[0].test_spread, objective)}. That of the others"
+                " is not shown: choosing by it would make it a second validation metric."
+            )
+    yield from _censored(entries, trials, objective)
+    if not ranked:
+        yield f"No point is ranked: none has all its seeds finished with a finite {metric}."
+    elif len(ranked) < len(entries):
+        left = len(entries) - len(ranked)
+        yield (
+            f"{left} of {len(entries)} points {'is' if left == 1 else 'are'} not ranked: a point"
+            f" is ranked when all its seeds finished with a finite {metric}."
+        )
+    yield from _baselines(trials)
+
+
+def verdict_on(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
+    """Return whether first and second can be told apart; None where fewer than two are ranked."""
+    ranked = [entry for entry in entries if entry.rank is not None]
+    alone = all(entry.n_seeds == 1 for entry in entries)
+    if len(ranked) < 2:
+        return None
+    first, second = ranked[0], ranked[1]
+    shared = sum(entry.rank == 1 for entry in ranked)
+    if shared > 1:
+        note = f"{shared} points share rank 1; the first of them in the plan is listed first."
+        return Verdict(False, note)
+    if first.n_seeds == 1 or second.n_seeds == 1:
+        return Verdict(False, ONE_SEED if alone else SOME_ONE_SEED)
+    if objective.event:
+        chance = log_rank(first.observations, second.observations)
+    else:
+        a, b = ([v for v in entry.seed_values if v is not None] for entry in (first, second))
+        chance = chance_of_gap(a, b, median=objective.statistic == "median")
+    often = "fewer than 1" if chance.share < 0.01 else f"about {round(100 * chance.share)}"
+    if first.value is not None and second.value is not None:
+        gap = f"Ranks 1 and 2 are {number(abs(first.value - second.value))} apart"
+    else:
+        one, other = (entry_figure(entry, objective) for entry in (first, second))
+        gap = f"Ranks 1 and 2 are at {one} and {other}"
+    note = (
+        f"{gap}; chance alone makes two points that are alike differ as much in {often} of 100"
+        f" sweeps ({chance.test})"
+    )
+    if chance.share >= SELDOM:
+        return Verdict(False, f"{note}: it takes more seeds to tell them apart.")
+    return Verdict(True, f"{note}.")
+
+
+def _censored(
+    entries: Sequence[Entry], trials: Sequence[TrialRecord], objective: Objective
+) -> Iterable[str]:
+    if not objective.event:
+        return
+    if n := sum(entry.n_censored for entry in entries):
+        who = "1 run" if n == 1 else f"{n} runs"
+        yield (
+            f"{who} of {len(trials)} ended before {objective.metric} was reached: censored, that is"
+            " counted as longer than it was watched, and as no number."
+        )
+    lost = sum(trial.final.get(STATE) == GrokState.LOST for trial in trials)
+    if lost:
+        yield f"{lost} of {len(trials)} runs had generalised and lost it again by their end."
+
+
+def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
+    found: dict[str, list[float]] = {}
+    for trial in trials:
+        for name, value in trial.final.items():
+            if name.startswith("baseline/") and math.isfinite(value):
+                found.setdefault(name, []).append(value)
+    for name, values in sorted(found.items()):
+        low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+        span = low if low == high else f"{low} to {high}, depending on the point"
+        yield f"{name} {span}: what a model that learned nothing would reach."
