@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.draw import Draw
@@ -15,8 +16,9 @@ from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.footprint import parameter_count, step_flops
 from trainer.identity import trial_and_point_id
-from trainer.tasks import data_hash, tokens_per_step, vocab_size
+from trainer.tasks import check_data, data_hash, tokens_per_step, vocab_size
 
+FILES = ("data.dataset_path", "data.tokenizer_path")
 MOST_PARAMETERS = 10**15
 MOST_PROBLEMS = 20
 
@@ -87,8 +89,8 @@ def draw_trials(
                 continue
             except InputError as error:
                 key = str(error).partition(":")[0]
-                place = composition.settings.get(key, (None, ""))[1]
-                problem = Problem(str(error), place, error.hint)
+                value, place = composition.settings.get(key, (None, ""))
+                problem = Problem(str(error), place, _beside(key, value, place) or error.hint)
                 problems[str(problem)] = problem
                 continue
             duplicates += trial.id in trials
@@ -100,6 +102,15 @@ def draw_trials(
     if not trials:
         draw.refuse_nothing()
     return list(trials.values()), duplicates
+
+
+def _beside(key: str, value: Any, place: str) -> str:
+    """Return what to type where a path is meant from the folder of the file that has it."""
+    if key not in FILES or not isinstance(value, str):
+        return ""
+    other = Path(place.partition(":")[0]).parent / value
+    found = not Path(value).exists() and other.is_file()
+    return f"paths are from the current folder: {key}={other}" if found else ""
 
 
 def make_trial(
@@ -118,7 +129,7 @@ def make_trial(
 
     Raises:
         UsageError: The model is too large to be counted.
-        InputError: The data cannot be read.
+        InputError: The data cannot be read, or cannot be trained on.
     """
     data, vocabulary = _data_facts(config, hashes)
     tokens = tokens_per_step(config)
@@ -153,7 +164,8 @@ def _data_facts(
     config: RunConfig, known: dict[tuple[Any, ...], tuple[str, int]]
 ) -> tuple[str, int]:
     """Return the data's hash and the vocabulary; trials mostly share them."""
-    key = (config.data, getattr(config.model, "vocab_size", None))
+    key = (config.data, getattr(config.model, "vocab_size", None), config.seq_len)
     if key not in known:
         known[key] = data_hash(config), vocab_size(config)
+        check_data(config)
     return known[key]

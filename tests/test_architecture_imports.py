@@ -16,7 +16,7 @@ LAYERS = (
     {"cli"},
     {"pipeline"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
-    | {"checkpoint_lookup", "evaluation_page"},
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table"},
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -49,6 +49,7 @@ ONLY_IMPORTER = {
     "tabulate": {
         "orchestrator.plan_table",
         "orchestrator.why_table",
+        "orchestrator.tokenizer_table",
         "orchestrator.trial_page",
         "orchestrator.evaluation_page",
         "orchestrator.leaderboard",

@@ -151,12 +151,13 @@ def test_what_is_beyond_this_machine_is_not_begun(
 
 
 def test_data_that_no_task_can_read_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "short.txt").write_text("to be or not to be " * 20)
+    (tmp_path / "short.txt").write_text("to be or not to be " * 400)
     request = Request(
         overrides=(f"data.dataset_path={tmp_path}/short.txt", "model.dim=8", "model.n_layers=1"),
         max_trials=1,
     )
     plan = make_plan(request, CPU_ONLY)
+    (tmp_path / "short.txt").write_text("to be or not to be ")
     with pytest.raises(UsageError) as caught:
         calibrate(plan.trials, CPU_ONLY)
     assert plan.trials[0].id in str(caught.value)

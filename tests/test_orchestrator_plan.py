@@ -117,7 +117,7 @@ def test_baseline_standard_is_as_documented() -> None:
 def test_the_same_request_is_the_same_plan_wherever_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "text.txt").write_text("to be or not to be " * 50)
+    (tmp_path / "text.txt").write_text("to be or not to be " * 400)
     path = own(tmp_path, '[data]\ndataset_path = "text.txt"\n[space]\nn_layers = [1, 2]\n')
     monkeypatch.chdir(tmp_path)
     here = planned("mine.toml")
@@ -361,7 +361,7 @@ def test_values_are_only_text_in_every_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "=a|b\x1b[2J<i>").write_text("to be or not to be " * 50)
+    (tmp_path / "=a|b\x1b[2J<i>").write_text("to be or not to be " * 400)
     plan = planned(own(tmp_path, '[space]\ndataset_path = ["=a|b\\u001b[2J<i>", "kjv"]\n'))
     table, md, text = (shown(plan, output) for output in ("table", "md", "csv"))
     assert "\x1b" not in table + md + text

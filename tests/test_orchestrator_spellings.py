@@ -12,6 +12,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.plan import Plan, make_plan
 from orchestrator.request import Request
 from orchestrator.spellings import FOREIGN_SECTIONS, SPELLINGS
+from trainer.tasks.corpus.tokenizer import train_bpe
 
 CPU = Hardware(cpus=2)
 GPU = Hardware(cpus=2, gpus=(24.0,))
@@ -372,7 +373,7 @@ def test_flash_attention_follows_the_device(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_file_needs_no_kind(tmp_path: Path) -> None:
-    (tmp_path / "tok.json").write_text("{}")
+    train_bpe("to be or not to be", 300).save(str(tmp_path / "tok.json"))
     text = f'[model]\nvocab_size = 300\n[data]\ntokenizer_path = "{tmp_path}/tok.json"\n'
     plan = planned(tmp_path, text)
     assert config(plan)["data"]["tokenizer"] == "bpe"

@@ -37,7 +37,7 @@ def record(root: Path, name: str, plan: Plan) -> RunDirectory:
 
 
 def corpus(folder: Path, text: str, *overrides: str) -> Plan:
-    (folder / "text.txt").write_text(text * 60)
+    (folder / "text.txt").write_text(text * 400)
     overrides = (f"data.dataset_path={folder}/text.txt", *overrides)
     return make_plan(Request(overrides=overrides, max_trials=1), CPU_ONLY)
 

@@ -121,7 +121,9 @@ def test_the_held_out_figures_are_those_of_the_training(
     folder, _ = memorised
     last = help.newest(folder).extra["last_evaluation"]
     likelihood = values(found, "likelihood")
-    assert {f"val/{name}": value for name, value in likelihood["val"].items()} == last
+    assert {f"val/{name}": value for name, value in likelihood["val"].items()} == {
+        name: value for name, value in last.items() if name.startswith("val/")
+    }
     assert {*likelihood} == {"train", "val", "test", "baseline"}
     assert likelihood["train"]["loss"] < 0.5 < likelihood["val"]["loss"]
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.request import Request
+
+PLAIN = re.compile(r"[\w./~+-]+", re.ASCII)
+"""Values that need no quotes in Hydra's grammar of overrides."""
+
+
+def setting(key: str, value: object) -> str:
+    """Return `key=value` as an argument that is read as that one value, whatever is in it."""
+    text = str(value)
+    if PLAIN.fullmatch(text):
+        return f"{key}={text}"
+    escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", text)  # backslashes before a quote are doubled
+    end = re.search(r"\\*$", escaped)
+    return f"{key}='{escaped}{end.group() if end else ''}'"
 
 
 def typed_as(

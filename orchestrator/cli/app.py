@@ -19,6 +19,7 @@ from orchestrator.cli import (
     pipeline,
     plans,
     runs,
+    tokenizer,
     tools,
     training,
 )
@@ -49,6 +50,7 @@ plans.add_to(app)
 runs.add_to(app)
 evaluation.add_to(app)
 tools.add_to(app)
+tokenizer.add_to(app)
 
 
 def run() -> None:

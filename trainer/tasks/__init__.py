@@ -21,7 +21,7 @@ TASKS = {
     "modular": "trainer.tasks.modular",
 }
 """Task name (`data.task`) to the module that defines `METRICS`, `SATURATES`, `data_hash`,
-`input_hashes`, `vocab_size`, `tokens_per_step`, `build`."""
+`input_hashes`, `vocab_size`, `tokens_per_step`, `check`, `build`."""
 
 
 FEWEST_TOKENS = 1_024
@@ -84,6 +84,15 @@ def input_hashes(config: RunConfig) -> dict[str, str]:
 def vocab_size(config: RunConfig) -> int:
     """Return the number of symbols of the task without building it."""
     return int(_module(config).vocab_size(config))
+
+
+def check_data(config: RunConfig) -> None:
+    """Refuse data that could not be trained on, as far as that is known without building the task.
+
+    Raises:
+        InputError: What is wrong with it.
+    """
+    _module(config).check(config)
 
 
 def tokens_per_step(config: RunConfig) -> int:

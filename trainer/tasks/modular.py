@@ -49,8 +49,29 @@ def tokens_per_step(config: RunConfig) -> int:
     """Return three a pair; a batch is at most the pairs that are trained on."""
     data, batch = config.data, config.training.batch_size
     assert isinstance(data, ModularData)
-    n_train = round(data.train_frac * data.p * (data.p - (data.operation == "divide")))
+    n_train = round(data.train_frac * _pairs(data))
     return 3 * (n_train if batch == "full" else min(int(batch), n_train))
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a share that leaves no pair to train on, or none to judge by.
+
+    Raises:
+        InputError: It does.
+    """
+    data = config.data
+    assert isinstance(data, ModularData)
+    pairs = _pairs(data)
+    n_train = round(data.train_frac * pairs)
+    if not 1 <= n_train < pairs:
+        raise InputError(
+            f"data.train_frac: {data.train_frac:g} of {pairs} pairs leaves {n_train} to train on"
+            f" and {pairs - n_train} held out, expected at least 1 of each"
+        )
+
+
+def _pairs(data: ModularData) -> int:
+    return data.p * (data.p - (data.operation == "divide"))
 
 
 def build(config: RunConfig) -> ModularTask:
@@ -90,14 +111,9 @@ class ModularTask:
         self.vocab_size = vocab_size(config)
         pairs, results = table(config.data.operation, config.data.p)
         order = generator(self.seed, Stream.SPLIT).permutation(len(pairs))
+        check(config)
         n_train = round(config.data.train_frac * len(pairs))
         n_val = (len(pairs) - n_train + 1) // 2
-        if n_train < 1 or n_val < 1:
-            raise InputError(
-                f"data.train_frac {config.data.train_frac:g} of {len(pairs)} pairs leaves"
-                f" {n_train} to train on and {len(pairs) - n_train} held out:"
-                " expected at least 1 of each"
-            )
         signs = np.full((len(pairs), 1), config.data.p)
         inputs = torch.from_numpy(np.concatenate([pairs, signs], axis=1)[order])  # (n, 3)
         targets = torch.from_numpy(results[order])  # (n,)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from trainer.config import CorpusData, RunConfig
-from trainer.errors import InputError
 from trainer.seeds import Stream, generator
 from trainer.tasks import corpus, evaluation_rows
 from trainer.tasks.corpus import tokens as token_cache
@@ -41,13 +40,7 @@ class CorpusTask:
         held_out = len(self.splits["val"])
         self.tokens_per_evaluation = min(self.eval_tokens or held_out, held_out)
         for name in ("train", "val"):
-            if len(self.splits[name]) <= self.seq_len:
-                raise InputError(
-                    f"the {name} split of {config.data.dataset_path!r} has"
-                    f" {len(self.splits[name])} tokens: expected more than training.seq_len"
-                    f" {self.seq_len}",
-                    hint=f"training.seq_len={max(2, len(self.splits[name]) // 4)}, or more text",
-                )
+            corpus.refuse_short(config, name, len(self.splits[name]))
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and targets, both (batch, seq_len): windows at random positions."""

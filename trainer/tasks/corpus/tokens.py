@@ -108,7 +108,9 @@ def _write(folder: Path, config: RunConfig) -> None:
         draft = Path(temporary) / "tokens"
         draft.mkdir()
         for name, part in parts.items():
-            np.save(draft / f"{name}.npy", encoder.encode(part))
+            made = encoder.encode(part)
+            encoder.refuse_change(part, made)
+            np.save(draft / f"{name}.npy", made)
         np.save(draft / "byte_lengths.npy", encoder.byte_lengths)
         (draft / "index.json").write_text(json.dumps({"symbols": encoder.vocab_size}))
         try:
