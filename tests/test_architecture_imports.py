@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
+    {"pipeline"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
     | {"checkpoint_lookup", "evaluation_page", "tokenizer_table"},
     {"preview", "why", "fork", "doctor"},

@@ -271,7 +271,7 @@ def test_a_setting_without_a_table_is_told_its_table(tmp_path: Path) -> None:
         "old.toml:3: optimizer: got 'sgd', which is not supported: AdamW is the only optimizer\n"
         '  hint: optimizer = "adamw"; weight_decay = 0 makes it Adam',
         "old.toml:4: unknown key lr - did you mean training.learning_rate?\n"
-        "  hint: known: model, data, training, checkpoint, logging, limits, evaluation, tier,"
+        "  hint: known: model, data, training, checkpoint, logging, limits, evaluation, tier, name,"
         " description",
     ]
 
