@@ -27,10 +27,17 @@ CPU_FLOPS, GPU_FLOPS = 2e10, 1e14
 
 @dataclass(frozen=True)
 class Share:
-    """What one cohort gets: CPU cores, and GPUs (a fraction of one, or whole ones)."""
+    """What one cohort gets: CPU cores, and GPUs (a fraction of one, or whole ones).
+
+    Args:
+        cpus: Cores, of all its processes together.
+        gpus: GPUs, of all its processes together.
+        ranks: Processes that train one model together.
+    """
 
     cpus: int
     gpus: float
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class Cohort:
 def share_of(trial: TrialRecord) -> Share:
     """Return what a trial's tier asks for."""
     tier = TierConfig.model_validate(trial.config["tier"])
-    return Share(tier.cpus, (tier.gpus or 1.0) if tier.device == "cuda" else 0.0)
+    gpus = (tier.gpus or 1.0) if tier.device == "cuda" else 0.0
+    return Share(tier.cpus * tier.ranks, gpus, tier.ranks)
 
 
 def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
@@ -67,6 +75,20 @@ def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
     if share.gpus:
         return max(1, int(len(hardware.gpus) / share.gpus))
     return max(1, hardware.cpus // share.cpus)
+
+
+def has_room(running: Sequence[Cohort], cohort: Cohort, hardware: Hardware) -> bool:
+    """Return whether a cohort may be started beside those that run.
+
+    Cohorts of one process may wait where they are placed. One of several processes is started only
+    when its whole share is free, and none is started into it.
+    """
+    together = [*running, cohort]
+    if not running or all(one.share.ranks == 1 for one in together):
+        return True
+    cpus = sum(one.share.cpus for one in together)
+    gpus = sum(one.share.gpus for one in together)
+    return cpus <= hardware.cpus and gpus <= len(hardware.gpus)
 
 
 def predicted_s(trial: TrialRecord) -> float:
@@ -82,7 +104,7 @@ def pack(
 
     Neighbours with the same share go together until they are worth a start, but each worker
     gets at least three cohorts where there are enough trials: the last ones then end at about
-    the same time.
+    the same time. A trial of several processes is alone.
 
     Args:
         trials: What is left to do.
@@ -98,6 +120,8 @@ def pack(
         fits = max(1, math.floor(WORTH_STARTING_S / max(longest, 1e-6)))
         fair = max(1, math.ceil(len(same) / (3 * workers)))
         n = size if size is not None else min(fits, fair, LONGEST_COHORT)
+        if share.ranks > 1:
+            n = 1
         for first in range(0, len(same), n):
             some = same[first : first + n]
             ids, labels = tuple(t.id for t in some), tuple(label_of(t) for t in some)

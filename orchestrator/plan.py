@@ -218,6 +218,8 @@ def _check_tier(composition: Composition, hardware: Hardware) -> None:
 def _tier_hint(refusal: str, hardware: Hardware) -> str:
     if refusal.startswith("tier.cpus"):
         return f"tier.cpus={hardware.cpus}"
+    if refusal.startswith("tier.workers"):
+        return f"tier.workers={hardware.cpus} tier.cpus=1"
     return "--tier cpu trains on the CPU"
 
 

@@ -40,7 +40,9 @@ LAYERS = (
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
-    "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
+    "ray": {
+        f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "ranks", "tune")
+    },
     "hydra": {"orchestrator.groups", "orchestrator.overrides"},
     "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},

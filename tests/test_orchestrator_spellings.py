@@ -276,7 +276,7 @@ def test_two_spellings_on_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[parallelism]\nfsdp = true", "parallelism.fsdp: got true, which is not supported: a"),
+        ("[parallelism]\nfsdp = 4", "parallelism.fsdp: got 4, which is not supported: how many"),
         ("[parallelism]\ntensor_parallel = 2", "parallelism.tensor_parallel: got 2, which is"),
         ('[training]\noptimizer = "lion"', 'training.optimizer: got "lion", which is not'),
         ('[checkpoint]\nexport_format = "gguf"', 'checkpoint.export_format: got "gguf", which'),
@@ -296,7 +296,7 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, text: str, exp
 @pytest.mark.parametrize(
     "line",
     [
-        "parallelism.fsdp=true",
+        "parallelism.fsdp=4",
         "training.optimizer=lion",
         "optimizer=lion",
         "checkpoint.dir=x",
@@ -319,7 +319,7 @@ def test_it_is_refused_as_an_axis(tmp_path: Path) -> None:
 
 
 def test_all_that_is_not_supported_is_said_at_once(tmp_path: Path) -> None:
-    text = '[parallelism]\nfsdp = true\n[training]\noptimizer = "lion"\nbias = true\nstepz = 3\n'
+    text = '[parallelism]\nfsdp = 4\n[training]\noptimizer = "lion"\nbias = true\nstepz = 3\n'
     message = refused(tmp_path, text)
     assert message.count("which is not supported") == 3
 
@@ -340,6 +340,14 @@ def test_what_asks_for_nothing_is_accepted_with_a_note(tmp_path: Path, text: str
     (note,) = notes(plan, tmp_path)
     assert note.startswith("base.toml:2: ")
     assert note.endswith(" changes nothing here")
+    assert plan.trials[0].id == planned(tmp_path).trials[0].id
+
+
+@pytest.mark.parametrize("text", ["fsdp = true", 'strategy = "FULL_SHARD"', 'fsdp = "auto"'])
+def test_sharding_is_what_is_done_on_several_gpus(tmp_path: Path, text: str) -> None:
+    plan = planned(tmp_path, f"[parallelism]\n{text}\n")
+    (note,) = notes(plan, tmp_path)
+    assert f"base.toml:2: parallelism.{text} is what is done with a model that trains on" in note
     assert plan.trials[0].id == planned(tmp_path).trials[0].id
 
 

@@ -40,7 +40,7 @@ def fit(
     cohort: Sequence[Member],
     reporter: Reporter,
     *,
-    engine: str = "stacked",
+    engine: str | Engine = "stacked",
     interrupted: Callable[[], bool] = lambda: False,
     on_error: Callable[[Exception], None] = lambda error: None,
 ) -> list[FitResult]:
@@ -52,7 +52,8 @@ def fit(
     Args:
         cohort: Members with different ids and directories.
         reporter: Receives starts, rows and ends; answers rows with verdicts.
-        engine: A name in `trainer.engines.ENGINES`.
+        engine: A name in `trainer.engines.ENGINES`, or one that is there. Members whose tier asks for
+            several processes have an engine of their own: they are started, and ended at the end.
         interrupted: Polled before each step; once true, every member is checkpointed and
             ends as interrupted.
         on_error: Told the exception that ends a member, before it ends: the place for a debugger,
@@ -60,10 +61,33 @@ def fit(
 
     Returns:
         One result per member, in the order of `cohort`.
+
+    Raises:
+        RanksLostError: A process that trains the same model is gone.
     """
     torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
-    computer = make_engine(engine)
+    if isinstance(engine, str):
+        sizes = {(member.config.tier.ranks, member.config.tier.device) for member in cohort}
+        ranks, device = max(sizes, default=(1, "cpu"))
+        if ranks > 1:
+            if len(sizes) > 1:
+                raise ValueError(f"members of one cohort have one number of processes: got {sizes}")
+            from trainer.processes import leading
+
+            with leading(ranks, device) as led:
+                return fit(cohort, reporter, engine=led, interrupted=interrupted, on_error=on_error)
+        engine = make_engine(engine)
+    computer = engine
     runs = {m.id: _Run(m, computer, reporter, interrupted, on_error) for m in cohort}
+    try:
+        return _train(runs, computer, reporter)
+    finally:
+        for run in runs.values():
+            run.lock.release()  # one that a lost process has left
+
+
+def _train(runs: dict[str, _Run], computer: Engine, reporter: Reporter) -> list[FitResult]:
+    """Train runs to their ends, turn by turn."""
     for run in runs.values():
         run.start()
     while live := [run.id for run in runs.values() if run.result is None]:
@@ -313,7 +337,7 @@ class _Run:
     ) -> State | None:
         """Take the next lower tier and leave the engine, with the state where it is sound."""
         tier, task = self.config.tier, self.task
-        if task is None or tier.ranks > 1:  # one of several processes cannot step down alone
+        if task is None:
             raise error
         lower = next_lower(tier, task.batch_size)
         if lower is None:

@@ -15,6 +15,7 @@ from trainer.compilation import compile_blocks, eager
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.engines.captured import CapturedPass, Compute
+from trainer.engines.passes import passes
 from trainer.errors import DivergedError
 from trainer.execution import Choice, Execution, execution_of, with_kernel
 from trainer.models import build_model
@@ -45,6 +46,8 @@ class Unit:
         captured: Its pass as a CUDA graph, once there is one.
         skipped: Steps that the loss scaler left out, since step 0.
         skipped_in_a_row: Of them, those since the last step that was not.
+        rank: This process among those that train the model.
+        ranks: How many they are.
     """
 
     config: RunConfig
@@ -58,6 +61,8 @@ class Unit:
     captured: CapturedPass | None = None
     skipped: int = 0
     skipped_in_a_row: int = 0
+    rank: int = 0
+    ranks: int = 1
 
     def clear_gradients(self) -> None:
         """Free the gradients of the step before; a CUDA graph needs them where they are."""
@@ -66,6 +71,13 @@ class Unit:
             return
         for parameter in self.parameters:
             parameter.grad = None
+
+    def collect_gradients(self) -> None:
+        """Have the gradients of the passes where `parameters` have theirs: they are there."""
+
+    def sum_over_ranks(self, values: torch.Tensor) -> torch.Tensor:
+        """Add a tensor up over the processes that train this model, in place: it is one."""
+        return values
 
 
 class SoloEngine:
@@ -179,18 +191,18 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     training = unit.config.training
     inputs, targets = unit.task.batch(step)
     rows = len(inputs)
-    micro = min(unit.config.tier.micro_batch or rows, rows)
     unit.clear_gradients()
     total: torch.Tensor | None = None
-    for first in range(0, rows, micro):
+    for first, end, weight in passes(rows, unit.config.tier.micro_batch, unit.rank, unit.ranks):
         x, y = inputs, targets
-        if micro < rows:
-            x, y = inputs[first : first + micro], targets[first : first + micro]
+        if end - first < rows:
+            x, y = inputs[first:end], targets[first:end]
         if unit.has_dropout:
             torch.manual_seed(torch_seed(training.seed, Stream.DROPOUT, step, first))
-        loss = _pass(unit, x, y, len(x) / rows, captures=first == 0)
+        loss = _pass(unit, x, y, weight, captures=first == 0)
         total = loss if total is None else total + loss
     assert total is not None
+    unit.collect_gradients()
     norm = _update(unit, learning_rate(training, step))
     if unit.skipped_in_a_row >= MOST_SKIPPED:
         raise DivergedError(
@@ -209,7 +221,7 @@ def _pass(
         unit: Whose.
         x: Inputs (row, time), on any device.
         y: Targets (row, …), on any device.
-        share: Of the effective batch, above 0 and at most 1.
+        share: What the pass counts: its share of the effective batch, times the ranks.
         captures: Whether the pass may be recorded: the gradients are still empty.
     """
     compute = partial(_compute, unit, share)
@@ -253,7 +265,11 @@ def _update(unit: Unit, rate: float) -> torch.Tensor:
     training, scaler = unit.config.training, unit.scaler
     unit.optimizer.rate = rate
     scaler.unscale_(unit.optimizer)  # type: ignore[arg-type]  # it looks at `param_groups` only
-    norm = clip(unit.parameters, training.grad_clip if training.grad_clip is not None else math.inf)
+    if scaler.is_enabled() and unit.ranks > 1:  # an overflow on one leaves the step out on all
+        for found in scaler._found_inf_per_device(unit.optimizer).values():  # type: ignore[arg-type]
+            unit.sum_over_ranks(found)
+    largest = training.grad_clip if training.grad_clip is not None else math.inf
+    norm = clip(unit.parameters, largest, unit.sum_over_ranks if unit.ranks > 1 else None)
     if scaler.step(unit.optimizer) is None:  # type: ignore[arg-type]  # the gradients overflowed
         unit.skipped, unit.skipped_in_a_row = unit.skipped + 1, unit.skipped_in_a_row + 1
     else:
