@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from tests import trainer_help as help
 from trainer import Reason, RunConfig
 from trainer.engines import make_engine
+from trainer.evaluation.subject import load
 from trainer.execution import Choice, Execution, attention_kernel, execution_of
 from trainer.models import build_model
 from trainer.tasks import Task, build_task
@@ -70,6 +71,14 @@ def test_a_kernel_that_cannot_be_used_is_replaced_in_training_too(tmp_path: Path
     result, _ = help.run(config, tmp_path)
     assert result.reason is Reason.FINISHED, result.detail
     assert (tmp_path / "log.txt").read_text().startswith("from step 0: attention math (not flash: ")
+
+
+def test_a_kernel_that_cannot_be_used_is_replaced_in_an_evaluation_too(tmp_path: Path) -> None:
+    config = help.corpus(help.write_text(tmp_path), tier={"attention": "efficient"})
+    help.run(config, tmp_path / "run")
+    (newest, *_) = sorted((tmp_path / "run" / "checkpoints").iterdir(), reverse=True)
+    subject = load(newest, config)
+    assert subject.model(torch.zeros(1, 8, dtype=torch.int64)).shape[:2] == (1, 8)
 
 
 def test_a_model_without_a_choice_says_nothing(tmp_path: Path) -> None:
