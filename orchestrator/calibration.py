@@ -16,6 +16,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.trial import Trial
 from trainer.config import RunConfig
 from trainer.errors import InputError
+from trainer.footprint.memory import GIB
 
 BUDGET_S = 30.0
 """For all together; a step that has begun is ended."""
@@ -23,9 +24,6 @@ BUDGET_S = 30.0
 MOST_SHAPES = 5
 SHARE = 0.3
 """Of what is left of the budget that one shape's steps may take, and its evaluation again."""
-
-BYTES_PER_PARAMETER = 16
-"""While it trains: weight, gradient and two moments in fp32. Activations come on top."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class Sample:
         steps: How many steps were timed.
         evaluation_s: Seconds of an evaluation.
         evaluated: Whether that was timed; else it is a third of as many training tokens.
+        memory_bytes: Of the tensors at the worst moment of a step, by a step on fake tensors.
     """
 
     trial_id: str
@@ -53,6 +52,7 @@ class Sample:
     steps: int
     evaluation_s: float
     evaluated: bool
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def calibrate(
     Raises:
         UsageError: The data of a trial is not what its task reads.
     """
-    from trainer.timing import time_run  # imports torch
+    from trainer.footprint.probe import probe  # these import torch
+    from trainer.timing import time_run
 
     shapes: dict[Any, Trial] = {}
     for trial in trials:
@@ -122,8 +123,8 @@ def calibrate(
         if 2 * step_s > left_s:
             left_out.append(f"{what} was not timed: two steps take about {2 * step_s:.0f} s")
             continue
-        if BYTES_PER_PARAMETER * trial.parameters > _memory(trial.config, hardware):
-            left_out.append(f"{what} was not timed: its weights and optimizer do not fit in memory")
+        if trial.memory.total > _available(trial.config, hardware):
+            left_out.append(f"{what} was not timed: it needs {trial.memory.total / GIB:.1f} GiB")
             continue
         try:
             found = time_run(trial.config, SHARE * left_s / 2)
@@ -143,6 +144,7 @@ def calibrate(
                 found.steps,
                 found.evaluation_s,
                 found.evaluated,
+                probe(trial.config, trial.vocab_size).peak,
             )
         )
     return Calibration(tuple(samples), len(by_size), tuple(left_out), time.monotonic() - began)
@@ -173,8 +175,8 @@ def _spread(trials: Sequence[Trial]) -> list[Trial]:
     return [trials[round(last * k / (MOST_SHAPES - 1))] for k in range(MOST_SHAPES)]
 
 
-def _memory(config: RunConfig, hardware: Hardware) -> float:
+def _available(config: RunConfig, hardware: Hardware) -> float:
     """Return the bytes that the device has for a trial."""
     if config.tier.device == "cuda":
-        return min(hardware.gpus) * 2**30
+        return min(hardware.gpus) * GIB
     return float(psutil.virtual_memory().available)

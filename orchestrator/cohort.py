@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from orchestrator.fitting import config_of, gpu_share, memory_of
 from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.names import label_of, merged, safe
-from trainer.config import TierConfig
+from trainer.config import RunConfig, TierConfig
+from trainer.footprint.memory import GIB
 
 WORTH_STARTING_S = 20.0
 """Seconds of training that make the start of a cohort (about 0.1 to 3 s) a small matter."""
@@ -62,18 +64,40 @@ class Cohort:
         return f"{self.id} {merged(self.labels)}".strip()
 
 
-def share_of(trial: TrialRecord) -> Share:
-    """Return what a trial's tier asks for."""
+def share_of(trial: TrialRecord, hardware: Hardware | None = None) -> Share:
+    """Return what a trial gets: what its tier asks for, else what its predicted memory needs.
+
+    Args:
+        trial: As the ledger has it.
+        hardware: What may be used; None where nobody knows its memory.
+    """
     tier = TierConfig.model_validate(trial.config["tier"])
-    gpus = (tier.gpus or 1.0) if tier.device == "cuda" else 0.0
-    return Share(tier.cpus * tier.ranks, gpus, tier.ranks)
+    known = None if hardware is None else config_of(trial)
+    cpus, gpus = tier.cpus * tier.ranks, 0.0
+    if tier.device == "cuda":
+        gpus = tier.gpus or 1.0
+        if known is not None and hardware is not None:
+            gpus = gpu_share(*known, min(hardware.gpus, default=0.0))
+    elif known is not None and hardware is not None:
+        cpus = _cores(cpus, *known, hardware)
+    return Share(cpus, gpus, tier.ranks)
+
+
+def _cores(least: int, config: RunConfig, vocab_size: int, hardware: Hardware) -> int:
+    """Return a trial's cores: so many that no more run at once than fit in the memory."""
+    if not hardware.memory_gib:
+        return least
+    whole = config.tier.ranks * memory_of(config, vocab_size).total
+    needed = whole / (hardware.memory_gib * GIB)
+    return max(least, min(hardware.cpus, math.ceil(needed * hardware.cpus)))
 
 
 def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
     """Return how many cohorts with this trial's share the machine runs at once."""
-    share = share_of(trial)
+    share = share_of(trial, hardware)
     if share.gpus:
-        return max(1, int(len(hardware.gpus) / share.gpus))
+        on_gpus = int(len(hardware.gpus) / share.gpus)
+        return max(1, min(on_gpus, hardware.cpus // share.cpus))
     return max(1, hardware.cpus // share.cpus)
 
 
@@ -98,7 +122,11 @@ def predicted_s(trial: TrialRecord) -> float:
 
 
 def pack(
-    trials: Sequence[TrialRecord], workers: int, size: int | None = None, sweep: str = "cohort"
+    trials: Sequence[TrialRecord],
+    workers: int,
+    size: int | None = None,
+    sweep: str = "cohort",
+    hardware: Hardware | None = None,
 ) -> list[Cohort]:
     """Cut trials into cohorts, in the order of the plan.
 
@@ -111,22 +139,39 @@ def pack(
         workers: Cohorts that can run at once, at least 1.
         size: Trials per cohort, instead of the rule.
         sweep: The name that the cohorts have first.
+        hardware: What may be used: as many trials share a process as fit in its share of memory.
     """
     stem = safe(sweep)
     cohorts: list[Cohort] = []
-    for share, group in groupby(trials, key=share_of):
+    for share, group in groupby(trials, key=lambda trial: share_of(trial, hardware)):
         same = list(group)
         longest = max(predicted_s(trial) for trial in same)
         fits = max(1, math.floor(WORTH_STARTING_S / max(longest, 1e-6)))
         fair = max(1, math.ceil(len(same) / (3 * workers)))
         n = size if size is not None else min(fits, fair, LONGEST_COHORT)
-        if share.ranks > 1:
-            n = 1
+        n = 1 if share.ranks > 1 else _members(same, share, n, hardware)
         for first in range(0, len(same), n):
             some = same[first : first + n]
             ids, labels = tuple(t.id for t in some), tuple(label_of(t) for t in some)
             cohorts.append(Cohort(f"{stem}-{len(cohorts):04d}", ids, share, labels))
     return cohorts
+
+
+def _members(
+    trials: Sequence[TrialRecord], share: Share, most: int, hardware: Hardware | None
+) -> int:
+    """Return how many trials fit in one process, at least 1: the largest of them says."""
+    known = config_of(max(trials, key=lambda trial: trial.parameters))
+    if known is None or hardware is None:
+        return most
+    if share.gpus:
+        memory_gib = min(hardware.gpus, default=0.0) * share.gpus
+    else:
+        memory_gib = (hardware.memory_gib or 0.0) * share.cpus / hardware.cpus
+    n = most
+    while memory_gib and n > 1 and memory_of(*known, n).total > memory_gib * GIB:
+        n //= 2
+    return n
 
 
 class CohortQueue:

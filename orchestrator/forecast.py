@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.calibration import Calibration
 from orchestrator.cohort import Cohort, pack, predicted_s, workers_for
 from orchestrator.errors import Problem
+from orchestrator.fitting import gpu_share
 from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.trial import Trial
@@ -49,11 +50,13 @@ class Outlook:
         state: `NEW`, `REUSED`, or its state or reason in this sweep's ledger.
         run: The run it is reused from, or None.
         left_s: Predicted seconds of what is left to train.
+        gpus: Share of a GPU that it gets, or whole ones; 0 on CPUs.
     """
 
     state: str
     run: str | None
     left_s: float
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,10 @@ def make_forecast(
         record = own.get(trial.id)
         state = NEW if record is None else record.label
         if record is not None and not record.pending:
-            outlooks.append(Outlook(state, None, 0.0))
+            outlooks.append(Outlook(state, None, 0.0, _gpus(trial, hardware)))
             continue
         if trial.id in reused:
-            outlooks.append(Outlook(REUSED, reused[trial.id], 0.0))
+            outlooks.append(Outlook(REUSED, reused[trial.id], 0.0, _gpus(trial, hardware)))
             continue
         record = record or trial.record()
         whole_s = predicted_s(record)
@@ -145,13 +148,13 @@ def make_forecast(
         undone = max(0, _last_step(trial.config) - record.step)
         seconds[trial.id] = left_s = _limited(trial.config, whole_s * undone / steps)
         tokens_left += trial.tokens // steps * undone
-        outlooks.append(Outlook(state, None, left_s))
+        outlooks.append(Outlook(state, None, left_s, _gpus(trial, hardware)))
         left.append(record)
         to_train.append(trial)
     workers, cohorts, wall_s = 1, [], 0.0
     if left:
         workers = 1 if executor == "inline" else workers_for(left[0], hardware)
-        cohorts = pack(left, workers, cohort_size)
+        cohorts = pack(left, workers, cohort_size, hardware=hardware)
         workers = min(workers, len(cohorts))
         start = STARTS.get(executor, STARTS["ray_tune"])
         wall_s = _wall_s(cohorts, seconds, workers, start, bool(hardware.gpus))
@@ -165,6 +168,12 @@ def make_forecast(
         free_bytes=free_bytes,
         calibration=calibration,
     )
+
+
+def _gpus(trial: Trial, hardware: Hardware) -> float:
+    if trial.config.tier.device == "cpu":
+        return 0.0
+    return gpu_share(trial.config, trial.vocab_size, min(hardware.gpus, default=0.0))
 
 
 def disk_problem(forecast: Forecast, place: str) -> Problem | None:

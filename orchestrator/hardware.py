@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
 
 from orchestrator.errors import Problem, UsageError
 from trainer.config import TierConfig
 
 LARGEST = "of the cluster's largest node"
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,13 @@ class Hardware:
         gpus: Memory of each GPU in GiB.
         largest_node: Most cores and most GPUs of one machine, where there are several; a
             trial has its share on one of them.
+        memory_gib: What a machine's CPUs may use; None where nobody has looked.
     """
 
     cpus: int
     gpus: tuple[float, ...] = ()
     largest_node: tuple[int, int] | None = None
+    memory_gib: float | None = None
 
     def limited_to(self, gpus: int | None) -> Hardware:
         """Return the part that `--gpus N` asks for; all of it where nothing was asked.
@@ -73,8 +80,22 @@ class Hardware:
 def detect() -> Hardware:
     """Look at this machine, without loading torch."""
     return Hardware(
-        len(os.sched_getaffinity(0)), gpu_memory_gib(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        len(os.sched_getaffinity(0)),
+        gpu_memory_gib(os.environ.get("CUDA_VISIBLE_DEVICES")),
+        memory_gib=host_memory_gib(),
     )
+
+
+def host_memory_gib(limit: Path = CONTAINER_LIMIT) -> float:
+    """Return the memory of this machine, or of the container it is seen from.
+
+    Args:
+        limit: The file in which Linux says what a container may use.
+    """
+    total = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+        total = min(total, int(limit.read_text(encoding="ascii")))
+    return total / 2**30
 
 
 def gpu_memory_gib(setting: str | None) -> tuple[float, ...]:

@@ -12,7 +12,6 @@ from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.group_axis import with_options
 from orchestrator.groups import compose_groups, group_of, place_of
-from orchestrator.hardware import Hardware
 from orchestrator.request import Reading
 from orchestrator.spellings import ATTENTION, MICRO_BATCH, attention, micro_batch
 from orchestrator.toml_file import flatten
@@ -24,7 +23,6 @@ Deferred = Mapping[str, tuple[str, Any, str]]
 
 def put_together(
     reading: Reading,
-    hardware: Hardware,
     groups: Mapping[str, str],
     explicit: Collection[str],
 ) -> None:
@@ -60,9 +58,7 @@ def put_together(
                 f"{group}={groups[group]} sets {key} {value}; {source} {after}"
             )
     picked = composition.settings["tier.name"][1] == place_of("tier", groups["tier"])
-    if "tier" not in explicit and picked and "tier.name" not in reading.typed:
-        device = "no GPU is in use" if not hardware.gpus else f"{min(hardware.gpus):.0f} GiB a GPU"
-        composition.notes.append(f"tier {groups['tier']}: {device}")
+    reading.automatic = "tier" not in explicit and picked and "tier.name" not in reading.typed
     reading.composition = composition
 
 

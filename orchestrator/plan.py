@@ -9,10 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.automatic import choose, sayings
 from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer, fill, named
 from orchestrator.draw import Draw
 from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering, nearest
+from orchestrator.fitting import PLACE
+from orchestrator.groups import place_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import full_size
 from orchestrator.objective import Objective
@@ -134,6 +137,10 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
     draw = Draw(strategy, space, composition)
     trials, duplicates = draw_trials(draw, chosen, most, facts)
+    planned, fitted = trials[0].config.tier, _own_tier(composition)
+    trials = choose(trials, hardware, fitted, automatic=reading.automatic)
+    if reading.automatic:
+        composition.notes.extend(sayings(trials, hardware))
     composition.notes.extend(draw.notes())
     if duplicates:
         composition.notes.append(_left_out(duplicates))
@@ -149,7 +156,8 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         duplicates=duplicates,
         data_hashes=tuple(sorted({data for data, _ in facts.values()})),
         sources={key: source for key, (_, source) in first.items()}
-        | ({SEED: "seeds"} if seeds is not None else {}),
+        | ({SEED: "seeds"} if seeds is not None else {})
+        | dict.fromkeys(_differing(planned, trials[0].config.tier), PLACE),
         notes=composition.notes,
     )
 
@@ -213,6 +221,24 @@ def _check_tier(composition: Composition, hardware: Hardware) -> None:
         key = refusal.partition(" ")[0]
         place = settings[key if key in settings else "tier.name"][1]
         raise UsageError(Problem(refusal, place, _tier_hint(refusal, hardware)))
+
+
+def _own_tier(composition: Composition) -> set[str]:
+    """Return the settings of the tier that somebody has set, by name."""
+    group = place_of("tier", composition.options.get("tier", ""))
+    return {
+        key.removeprefix("tier.")
+        for key, (_, place) in composition.settings.items()
+        if key.startswith("tier.") and place != group
+    }
+
+
+def _differing(before: TierConfig, after: TierConfig) -> list[str]:
+    return [
+        f"tier.{name}"
+        for name in TierConfig.model_fields
+        if getattr(before, name) != getattr(after, name)
+    ]
 
 
 def _tier_hint(refusal: str, hardware: Hardware) -> str:

@@ -7,20 +7,25 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tabulate import tabulate
 
+from orchestrator.fitting import MOST_GPUS
 from orchestrator.forecast import Forecast, gib
 from orchestrator.leaderboard.table import short_names
 from orchestrator.leaderboard.text import csv_value, duration, plain, setting
 from orchestrator.plan import Plan
+from orchestrator.tier_memory import CARDS, Need, gpus_shown, shapes_of
 
 FORMATS = ("table", "md", "csv", "json")
 LONGEST_TABLE, TAIL = 60, 10
 """Rows of a table for a terminal, and how many of them are its last where others are left out."""
 
-RIGHT = ("parameters", "steps", "tokens", "time")
+RIGHT = ("parameters", "memory", "GPUs", "steps", "tokens", "time")
+MOST_SHAPES = 12
+"""Shapes whose needs a table has; the largest, where there are more."""
 TAKEN = {"trial", "seed", "state", "reused from", *RIGHT}
 
 
@@ -33,11 +38,24 @@ def render_plan(plan: Plan, forecast: Forecast, output: str) -> str:
     rows = _rows(plan, forecast, output)
     axes = [key if name in TAKEN else name for key, name in short_names(plan.axes).items()]
     headers = ["trial", *axes, "seed", "state", *RIGHT, "reused from"]
-    if not any(outlook.run for outlook in forecast.outlooks):
-        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    idle = [
+        name
+        for name, used in (
+            ("GPUs", any(outlook.gpus for outlook in forecast.outlooks)),
+            ("reused from", any(outlook.run for outlook in forecast.outlooks)),
+        )
+        if not used
+    ]
+    for name in idle:
+        place = headers.index(name)
+        headers, rows = (
+            [*headers[:place], *headers[place + 1 :]],
+            [[*row[:place], *row[place + 1 :]] for row in rows],
+        )
     if output == "md":
         table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
-        return "\n".join([table, "", *(f"- {line}" for line in _totals(plan, forecast))])
+        needs = _needs(plan, output)
+        return "\n".join([table, "", *needs, *(f"- {line}" for line in _totals(plan, forecast))])
     folded = len(rows) - LONGEST_TABLE
     if folded > 0:
         more = [f"… {folded:,} more", *[""] * (len(headers) - 1)]
@@ -51,7 +69,7 @@ def render_plan(plan: Plan, forecast: Forecast, output: str) -> str:
     totals = _totals(plan, forecast)
     if folded > 0:
         totals.append("--format md, csv and json have every trial")
-    return "\n".join([table, "", *totals])
+    return "\n".join([table, "", *_needs(plan, output), *totals])
 
 
 def render_config(settings: Mapping[str, tuple[Any, str]], output: str) -> str:
@@ -86,7 +104,8 @@ def basis(forecast: Forecast) -> list[str]:
         *(
             f"{s.trial_id}: {_milliseconds(s.step_s)} a step ({s.steps} timed),"
             f" {_milliseconds(s.evaluation_s)} an evaluation"
-            f" ({'timed' if s.evaluated else 'as steps of as many tokens'})"
+            f" ({'timed' if s.evaluated else 'as steps of as many tokens'}),"
+            f" {gib(s.memory_bytes)} of tensors"
             for s in calibration.samples
         ),
     ]
@@ -100,6 +119,8 @@ def _rows(plan: Plan, forecast: Forecast, output: str) -> list[list[str]]:
             str(trial.seed),
             outlook.state,
             f"{trial.parameters:,}",
+            gib(trial.memory.total),
+            gpus_shown(outlook.gpus) if outlook.gpus else "",
             f"{trial.config.training.steps:,}",
             _short(trial.tokens),
             duration(outlook.left_s) if outlook.left_s else "",
@@ -107,6 +128,46 @@ def _rows(plan: Plan, forecast: Forecast, output: str) -> list[list[str]]:
         ]
         for trial, outlook in zip(plan.trials, forecast.outlooks, strict=True)
     ]
+
+
+def _needs(plan: Plan, output: str) -> list[str]:
+    """Return the table of what each shape needs under each tier, and an empty line."""
+    shapes = shapes_of(plan.trials)
+    largest = sorted(shapes, key=lambda shape: shape.parameters, reverse=True)[:MOST_SHAPES]
+    axes = short_names(tuple(shapes[0].values))
+    headers = [*axes.values(), "parameters"]
+    headers += [f"{tier} ({card_gib:g} GiB)" for tier, card_gib in CARDS.items()]
+    rows = [
+        [
+            *(_cell(value, output) for value in shape.values.values()),
+            f"{shape.parameters:,}",
+            *(_need(need) for need in shape.needs),
+        ]
+        for shape in shapes
+        if shape in largest
+    ]
+    form = "github" if output == "md" else "simple"
+    title = "memory per tier, and the share or number of GPUs of that size"
+    if len(shapes) > MOST_SHAPES:
+        title += f": the largest {MOST_SHAPES} of {len(shapes)} shapes"
+    table = tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
+    automatic = [
+        f"tier auto on {need.card_gib:g} GiB, {_short(shape.parameters)} parameters: {need.automatic}"
+        for shape in shapes
+        if shape in largest
+        for need in shape.needs
+        if need.automatic
+    ]
+    if output == "md":
+        return [f"{title}:", "", table, "", *(f"- {line}" for line in automatic)]
+    return [f"{title}:", table, "", *automatic, *([""] if automatic else [])]
+
+
+def _need(need: Need) -> str:
+    if need.gpus is None:
+        return f"{need.memory_gib:.1f} GiB: does not fit on {MOST_GPUS}"
+    each = " each" if need.gpus > 1 else ""
+    return f"{need.memory_gib:.1f} GiB{each}, {gpus_shown(need.gpus)}"
 
 
 def _totals(plan: Plan, forecast: Forecast) -> list[str]:
@@ -131,12 +192,18 @@ def _totals(plan: Plan, forecast: Forecast) -> list[str]:
 
 def _json(plan: Plan, forecast: Forecast) -> str:
     document = plan.to_dict()
-    for trial, outlook in zip(document["trials"], forecast.outlooks, strict=True):
+    for trial, planned, outlook in zip(
+        document["trials"], plan.trials, forecast.outlooks, strict=True
+    ):
+        trial_memory = planned.memory
         trial |= {
             "state": outlook.state,
             "reused_from": outlook.run,
             "predicted_s": outlook.left_s,
+            "memory_bytes": asdict(trial_memory) | {"total": trial_memory.total},
+            "gpus": outlook.gpus,
         }
+    document["memory_per_tier"] = [asdict(shape) for shape in shapes_of(plan.trials)]
     document["forecast"] = forecast.to_dict()
     return json.dumps(document, indent=1, allow_nan=False)
 
@@ -154,11 +221,15 @@ def _csv(plan: Plan, forecast: Forecast) -> str:
             trial.tokens,
             f"{trial.flops:.6g}",
             f"{outlook.left_s:.6g}",
+            trial.memory.total,
+            f"{outlook.gpus:.6g}",
             _cell(outlook.run or "", "csv"),
         ]
         for trial, outlook in zip(plan.trials, forecast.outlooks, strict=True)
     ]
-    return _written([[*headers, "flops", "predicted_s", "reused_from"], *rows])
+    return _written(
+        [[*headers, "flops", "predicted_s", "memory_bytes", "gpus", "reused_from"], *rows]
+    )
 
 
 def _written(rows: Sequence[Sequence[Any]]) -> str:

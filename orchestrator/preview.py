@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
+from orchestrator.automatic import misfits
 from orchestrator.calibration import calibrate
 from orchestrator.errors import Problem, UsageError
 from orchestrator.executors import Execution
@@ -26,6 +27,7 @@ class Preview:
         forecast: What the others cost.
         notes: What a person should know, the plan's own notes first.
         faults: What `--strict` refuses; each is a note too.
+        misfits: Trials left to train that do not fit in the memory here.
     """
 
     plan: Plan
@@ -33,15 +35,26 @@ class Preview:
     forecast: Forecast
     notes: list[str]
     faults: list[Problem]
+    misfits: list[Problem]
 
     def refuse_faults(self) -> None:
         """Raise what a strict person does not want to begin with.
 
         Raises:
-            UsageError: There are duplicates, or checkpoints will not fit on the disk.
+            UsageError: There are duplicates, checkpoints will not fit on the disk, or trials not in
+                the memory.
         """
-        if self.faults:
-            raise UsageError(*self.faults)
+        if self.faults or self.misfits:
+            raise UsageError(*self.faults, *self.misfits)
+
+    def refuse_misfits(self) -> None:
+        """Raise what cannot be trained here.
+
+        Raises:
+            UsageError: Trials do not fit in the memory.
+        """
+        if self.misfits:
+            raise UsageError(*self.misfits)
 
 
 def preview(
@@ -80,13 +93,13 @@ def preview(
         left = [trial for trial in plan.trials if trial.id not in ended]
         reused, said = find_earlier(left, reuse, root, directory if begun else None)
         notes += said
+    left = [
+        trial
+        for trial in plan.trials
+        if trial.id not in reused and (trial.id not in own or own[trial.id].pending)
+    ]
     calibration = None
     if calibrated:
-        left = [
-            trial
-            for trial in plan.trials
-            if trial.id not in reused and (trial.id not in own or own[trial.id].pending)
-        ]
         calibration = calibrate(left, hardware)
         notes += calibration.left_out
     forecast = make_forecast(
@@ -108,4 +121,5 @@ def preview(
     if full is not None:
         notes.append(str(full))
         faults.append(full)
-    return Preview(plan, reused, forecast, notes, faults)
+    tight = misfits([(trial.id, trial.config, trial.vocab_size) for trial in left], hardware)
+    return Preview(plan, reused, forecast, notes, faults, tight)

@@ -46,7 +46,7 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
             # An option may say which keys there are, and so may a file that cannot be read.
             if known and not (explicit | tried) & {"model", "task"}:
                 check_fields(files_of(reading).over(Layer(reading.typed)).settings)
-    put_together(reading, hardware, groups, explicit)
+    put_together(reading, groups, explicit)
     check_fields(reading.composition.over(Layer(reading.typed)).settings)
     return reading
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.automatic import misfits
 from orchestrator.errors import Problem, UsageError
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
@@ -22,8 +23,9 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lessons import STEPPED_DOWN
 from orchestrator.provenance import made_with
 from trainer.config import RunConfig, TierConfig
-from trainer.errors import RanksLostError
+from trainer.errors import InputError, RanksLostError
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
+from trainer.tasks import vocab_size
 
 Row = tuple[int, dict[str, float]]
 CLOCKED = ("perf/", "mem/")
@@ -129,6 +131,10 @@ def train_alone(
     refusal = hardware.refuse(config.tier)
     if refusal is not None:
         raise UsageError(Problem(refusal, f"trial {trial_id}", "tier=cpu trains on the CPU"))
+    with contextlib.suppress(InputError):  # the task says what is wrong with its data
+        problems = misfits([(trial_id, config, vocab_size(config))], hardware)
+        if problems:
+            raise UsageError(*problems)
     from trainer import fit
 
     with tempfile.TemporaryDirectory(prefix="arbiter-debug-") as scratch:

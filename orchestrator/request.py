@@ -47,7 +47,7 @@ class Request:
 
 @dataclass
 class Reading:
-    """A request, read but not yet put together."""
+    """A request, read but not yet put together; `automatic` once it is where nobody named a tier."""
 
     request: Request
     base: Layer = field(default_factory=lambda: Layer({}))
@@ -60,6 +60,7 @@ class Reading:
     listed: list[Axis] = field(default_factory=list)
     composition: Composition = field(default_factory=lambda: Composition({}))
     scale: str | None = None
+    automatic: bool = False
 
     @property
     def search(self) -> SearchSection:

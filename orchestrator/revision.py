@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering
+from orchestrator.fitting import best_fit
 from orchestrator.groups import compose_groups
 from orchestrator.hardware import Hardware
 from orchestrator.overrides import parse_overrides
@@ -21,7 +22,7 @@ from orchestrator.toml_file import flatten
 from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.identity import deciding_settings, trial_id
-from trainer.tasks import data_hash
+from trainer.tasks import data_hash, vocab_size
 
 PATHS = ("data.dataset_path", "data.tokenizer_path")
 """Not these decide, but what is found there: the data may have moved."""
@@ -47,12 +48,14 @@ class Revision:
         deferred: What means a setting only beside the others (`spellings.DEFERRED`).
         notes: What was read as what.
         typed: The arguments as they were given.
+        automatic: The machine that each trial's tier is chosen for; None where it is not.
     """
 
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     deferred: Mapping[str, tuple[str, Any, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     typed: tuple[str, ...] = ()
+    automatic: Hardware | None = None
 
     def __bool__(self) -> bool:
         return bool(self.settings or self.deferred)
@@ -72,7 +75,20 @@ class Revision:
             else:
                 value = micro_batch(given, composition.settings["training.batch_size"][0])
             settled[key] = (value, given[2])
-        return check(composition.over(Layer(settled)).settings)
+        composition = composition.over(Layer(settled))
+        revised = check(composition.settings)
+        if self.automatic is None:
+            return revised
+        wanted = {key.removeprefix("tier.") for key in settled}
+        wanted |= {
+            key.removeprefix("tier.")
+            for key, (_, place) in self.settings.items()
+            if place == COMMAND_LINE
+        }
+        try:
+            return best_fit(revised, vocab_size(revised), self.automatic, wanted) or revised
+        except InputError:  # who trains it says what is wrong with the data
+            return revised
 
 
 def read_revision(arguments: Sequence[str], hardware: Hardware) -> Revision:
@@ -96,7 +112,8 @@ def read_revision(arguments: Sequence[str], hardware: Hardware) -> Revision:
         for key, typed in read.settings.items():
             with gather.step():
                 settings[full_key(key, COMMAND_LINE)] = typed
-    return Revision(settings, read.deferred, tuple(read.notes), tuple(arguments))
+    automatic = hardware if given.groups.get("tier") == "auto" else None
+    return Revision(settings, read.deferred, tuple(read.notes), tuple(arguments), automatic)
 
 
 def _group(group: str, option: str, hardware: Hardware) -> dict[str, tuple[Any, str]]:

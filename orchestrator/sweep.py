@@ -10,13 +10,15 @@ import contextlib
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from orchestrator.automatic import misfits
 from orchestrator.cohort import CohortQueue, pack, workers_for
 from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
+from orchestrator.fitting import config_of
 from orchestrator.hardware import Hardware
 from orchestrator.layout import (
     RunDirectory,
@@ -135,7 +137,7 @@ def run(
         LockedError: Another process writes to the directory.
         StorageError: What is there is damaged; nothing was written.
     """
-    _check_fits([(trial.id, trial.config.tier) for trial in plan.trials], hardware)
+    _check_fits([trial.record() for trial in plan.trials], hardware)
     if directory.path.exists():
         check_startable(directory)
     directory.path.mkdir(parents=True, exist_ok=True)
@@ -181,8 +183,7 @@ def resume(
         trials = ledger.trials()
     wanted = _revised(directory, trials, revision) if revision else {}
     left = _with_configs([trial for trial in trials if trial.pending], wanted)
-    tiers = [(trial.id, TierConfig.model_validate(trial.config["tier"])) for trial in left]
-    _check_fits(tiers, hardware)
+    _check_fits(left, hardware)
     with directory.locked():
         return carry_on(directory, hardware, execution, wanted, notify=notify, audience=audience)
 
@@ -251,7 +252,7 @@ def carry_on(
     if left:
         runner = make_executor(execution.executor)
         workers = workers_for(left[0], hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, execution.cohort_size, recorded["name"])
+        cohorts = pack(left, workers, execution.cohort_size, recorded["name"], hardware)
         how = f"{workers} at a time ({execution.executor})"
         notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
         progress = Progress(recorded["name"], objective, waiting)
@@ -302,15 +303,24 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def _check_fits(tiers: Iterable[tuple[str, TierConfig]], hardware: Hardware) -> None:
+def _check_fits(trials: Sequence[TrialRecord], hardware: Hardware) -> None:
     """Refuse trials that cannot run here, before anything is written."""
     refusals: dict[str, Problem] = {}
-    for trial_id, tier in tiers:
-        refusal = hardware.refuse(tier)
+    for trial in trials:
+        refusal = hardware.refuse(TierConfig.model_validate(trial.config["tier"]))
         if refusal is not None:
-            refusals.setdefault(refusal, Problem(f"trial {trial_id}: {refusal}", "", _FITTING))
-    if refusals:
-        raise UsageError(*refusals.values())
+            refusals.setdefault(refusal, Problem(f"trial {trial.id}: {refusal}", "", _FITTING))
+    problems = [*refusals.values()] or misfits(_sized(trials), hardware)
+    if problems:
+        raise UsageError(*problems)
+
+
+def _sized(trials: Sequence[TrialRecord]) -> Iterator[tuple[str, RunConfig, int]]:
+    """Yield the id, the config and the input symbols of the trials whose size is known."""
+    for trial in trials:
+        known = config_of(trial)
+        if known is not None:
+            yield trial.id, *known
 
 
 _FITTING = "tier=auto takes what fits here"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from orchestrator.errors import nearest
+from orchestrator.fitting import PLACE
 from orchestrator.hardware import Hardware
 from orchestrator.shared_files import find
 from trainer.config import TierConfig
@@ -75,7 +76,7 @@ def tier_question(hardware: Hardware) -> TierQuestion:
     refusals = {
         name: why
         for name in LABELS
-        if name != "auto" and (why := hardware.refuse(_settings(name))) is not None
+        if name != "auto" and (why := hardware.refuse(named_tier(name))) is not None
     }
     return TierQuestion(hardware.best_tier(), smallest, refusals)
 
@@ -87,10 +88,11 @@ def is_settled(sources: Mapping[str, str], hardware: Hardware) -> bool:
         sources: Of a plan: dotted key to where its value came from.
         hardware: What the plan was made for.
     """
-    automatic = f"configs/tier/{hardware.best_tier()}.yaml"
-    return any(key.startswith("tier.") and place != automatic for key, place in sources.items())
+    automatic = {f"configs/tier/{hardware.best_tier()}.yaml", PLACE}
+    return any(key.startswith("tier.") and place not in automatic for key, place in sources.items())
 
 
-def _settings(name: str) -> TierConfig:
+def named_tier(name: str) -> TierConfig:
+    """Return the settings of a tier that ships."""
     path = find("configs") / "tier" / f"{name}.yaml"
     return TierConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))["tier"])

@@ -10,11 +10,12 @@ from typing import Any
 
 from orchestrator.draw import Draw
 from orchestrator.errors import Problem, UsageError
+from orchestrator.fitting import memory_of
 from orchestrator.ledger import TrialRecord
 from orchestrator.space_table import SEED
 from trainer.config import RunConfig
 from trainer.errors import InputError
-from trainer.footprint import parameter_count, step_flops
+from trainer.footprint import Memory, parameter_count, step_flops
 from trainer.identity import trial_and_point_id
 from trainer.tasks import check_data, data_hash, tokens_per_step, vocab_size
 
@@ -37,6 +38,7 @@ class Trial:
         parameters: Trained parameters.
         tokens: Tokens that the whole run learns from.
         flops: Estimated floating-point operations of the whole run.
+        vocab_size: Input symbols.
     """
 
     id: str
@@ -48,6 +50,12 @@ class Trial:
     parameters: int
     tokens: int
     flops: float
+    vocab_size: int
+
+    @property
+    def memory(self) -> Memory:
+        """What each of its processes is predicted to need."""
+        return memory_of(self.config, self.vocab_size)
 
     def record(self) -> TrialRecord:
         """Return what a new ledger knows of it: it waits to be run."""
@@ -157,6 +165,7 @@ def make_trial(
         parameters=parameters,
         tokens=tokens * config.training.steps,
         flops=flops,
+        vocab_size=vocabulary,
     )
 
 

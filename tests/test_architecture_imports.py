@@ -20,6 +20,7 @@ LAYERS = (
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
+    {"automatic", "tier_memory"},
     {"trial"},
     {"reading", "scale", "progress_table"},
     {"layering"},
@@ -29,7 +30,7 @@ LAYERS = (
     {"space_table", "overrides", "space_check"},
     {"groups"},
     {"compose", "cohort", "referee", "objective", "events", "tier_question", "lookup"},
-    {"explain", "names", "lessons"},
+    {"explain", "names", "fitting", "lessons"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations"},
     {"space"},

@@ -91,7 +91,7 @@ def test_nothing_left_costs_nothing(tmp_path: Path) -> None:
 
 
 def sample(step_flops: float, rule_step_s: float, step_s: float) -> Sample:
-    return Sample("id", 1, step_flops, rule_step_s, 2.0, step_s, 9, 5.0, True)
+    return Sample("id", 1, step_flops, rule_step_s, 2.0, step_s, 9, 5.0, True, 0)
 
 
 def test_a_timed_shape_gives_its_own_seconds(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_ends_and_some_shapes_between_are_timed(tmp_path: Path) -> None:
     ("hardware", "budget_s", "why"),
     [
         (CPU_ONLY, 30.0, "two steps take about"),
-        (Hardware(cpus=2, gpus=(0.5,)), 1e9, "its weights and optimizer do not fit in memory"),
+        (Hardware(cpus=2, gpus=(0.5,)), 1e9, "was not timed: it needs"),
     ],
     ids=["too slow", "too large"],
 )
@@ -237,7 +237,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_a_gpu_has_a_process_for_each_cohort() -> None:
     gpu = Hardware(cpus=2, gpus=(80.0,))
-    plan = make_plan(Request(strategy="grid", scale="smoke", tier="high_vram"), gpu)
+    whole = ("tier.gpus=1",)
+    plan = make_plan(
+        Request(strategy="grid", scale="smoke", tier="high_vram", overrides=whole), gpu
+    )
     given: dict[str, Any] = {"free_bytes": 10**12, "cohort_size": 1}
     forecast = make_forecast(plan.trials, gpu, **given)
     trained_s = sum(outlook.left_s for outlook in forecast.outlooks)

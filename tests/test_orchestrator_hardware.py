@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import types
+from pathlib import Path
 from typing import Any
 
 import pynvml
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.hardware import Hardware, detect, visible
+from orchestrator.hardware import Hardware, detect, host_memory_gib, visible
 from trainer.config import TierConfig
 
 
@@ -107,12 +108,22 @@ def fake_nvml(monkeypatch: pytest.MonkeyPatch, gib: list[int]) -> list[str]:
 def test_gpus_are_counted_as_torch_would_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_nvml(monkeypatch, [80, 24])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert detect() == Hardware(len(os.sched_getaffinity(0)), (80.0, 24.0))
+    cores, memory_gib = len(os.sched_getaffinity(0)), host_memory_gib()
+    assert detect() == Hardware(cores, (80.0, 24.0), memory_gib=memory_gib)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert detect().gpus == (24.0,)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert detect().gpus == ()
     assert calls == ["init", "shutdown"] * 3
+
+
+def test_a_container_may_use_what_it_was_given(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    whole = host_memory_gib(limit)  # there is no such file
+    limit.write_text("max\n")
+    assert host_memory_gib(limit) == whole > 0
+    limit.write_text(f"{2**29}\n")
+    assert host_memory_gib(limit) == 0.5
 
 
 def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,9 @@ def test_a_picked_tier_keeps_the_effective_batch_and_a_chosen_one_sets_it() -> N
     assert chosen.trials[0].config.training.batch_size == 32
     given = planned(None, "training.batch_size=16", "tier=low_vram", hardware=small)
     assert given.trials[0].id == planned(None).trials[0].id
-    assert planned(None, tier="auto", hardware=small).notes == ["tier low_vram: 6 GiB a GPU"]
+    assert planned(None, tier="auto", hardware=small).notes == [
+        "tier low_vram: 6 GiB a GPU; micro-batch 16, 1.2 GiB predicted"
+    ]
 
 
 # Duplicates, limits, seeds
@@ -371,7 +373,7 @@ def test_values_are_only_text_in_every_format(
     assert "\x1b" not in table + md + text
     assert "<i>" not in md
     lines = [line for line in md.splitlines() if line.startswith("|")]
-    assert [line.replace("\\|", "").count("|") for line in lines] == [9] * 4
+    assert [line.replace("\\|", "").count("|") for line in lines[:4]] == [10] * 4
     rows = list(csv.reader(io.StringIO(text)))
     assert rows[1][1] == "'=a|b?[2J<i>"
     assert json.loads(shown(plan, "json"))["trials"][0]["changed"] == {

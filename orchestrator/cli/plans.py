@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,6 +94,8 @@ def plan(
         console.out(render_plan(made, ahead.forecast, output))
     for note in ahead.notes:
         console.say(f"note: {note}")
+    for problem in [] if strict else ahead.misfits:
+        console.say(f"note: does not fit here: {problem}")
     with gathering() as gather:
         with gather.step():
             if strict:
@@ -102,6 +105,9 @@ def plan(
                 _refuse_long(ahead.forecast, allowed_s)
     if directory.ledger.exists() and not ahead.forecast.cohorts:
         console.say(f"next: arbiter leaderboard {directory.shown()}")
+    elif ahead.misfits and scale is None:
+        smaller = replace(request, scale="smoke")
+        console.say(f"next: {typed_as('plan', smaller, gpus=gpus, reuse=reuse, strict=strict)}")
     else:
         console.say(f"next: {typed_as('sweep', request, gpus=gpus, reuse=reuse, strict=strict)}")
     return 0

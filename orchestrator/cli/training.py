@@ -213,6 +213,7 @@ def _start(
         ahead = preview(made, hardware, directory, execution, reuse=reuse)
     if strict:
         ahead.refuse_faults()
+    ahead.refuse_misfits()
     return _run(made, directory, hardware, execution, ahead.notes, reused=ahead.reused)
 
 

@@ -1,4 +1,4 @@
-"""What a config costs, without building it: parameters and floating-point operations."""
+"""How many parameters a config trains."""
 
 from __future__ import annotations
 
@@ -29,17 +29,7 @@ def parameter_count(config: RunConfig, vocab_size: int) -> int:
     return total
 
 
-def step_flops(config: RunConfig, vocab_size: int, tokens_per_step: int) -> float:
-    """Estimate the operations of one optimizer step: 6 per parameter and token, plus attention.
-
-    6N is Kaplan et al. 2020 (arXiv 2001.08361); attention adds 12 · layers · dim · time per
-    token. Embedding tables are looked up, not multiplied, so they do not count.
-    """
-    model = config.model
-    weights = parameter_count(config, vocab_size)
-    if not isinstance(model, DecoderConfig):
-        return 6.0 * (vocab_size - 1) * model.dim * tokens_per_step / 3
-    if not model.tie_embeddings:
-        weights -= vocab_size * model.dim
-    attention = 12 * model.n_layers * model.dim * config.seq_len
-    return (6.0 * weights + attention) * tokens_per_step
+def vocabulary_of(config: RunConfig, parameters: int) -> int:
+    """Return the input symbols with which a config has so many parameters, without its data."""
+    few, one_more = parameter_count(config, 2), parameter_count(config, 3)
+    return max(2, 2 + (parameters - few) // (one_more - few))
