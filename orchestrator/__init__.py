@@ -12,6 +12,7 @@ Read `sweep.py` first: the life of a sweep from plan to leaderboard. Then, by qu
 - what is kept: `layout`, `ledger/`, `events`, `provenance`; `revision` and `fork` change a sweep that
   exists, `verify` proves it sound
 - what is seen: `watch`, `progress`, `pace`, `progress_table`, `status`, `trial_page`, `leaderboard/`
+- from a text to a report: `pipeline/`, whose training is a sweep of one trial
 - one trial alone: `replay`, `tier_question`; the installation: `preflight`, `doctor`, `shared_files`
 
 `cli/` is thin, and only `cli/console.py` prints. Each room imports only from those below it

@@ -29,10 +29,17 @@ CPU_FLOPS, GPU_FLOPS = 2e10, 1e14
 
 @dataclass(frozen=True)
 class Share:
-    """What one cohort gets: CPU cores, and GPUs (a fraction of one, or whole ones)."""
+    """What one cohort gets: CPU cores, and GPUs (a fraction of one, or whole ones).
+
+    Args:
+        cpus: Cores, of all its processes together.
+        gpus: GPUs, of all its processes together.
+        ranks: Processes that train one model together.
+    """
 
     cpus: int
     gpus: float
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,19 +73,23 @@ def share_of(trial: TrialRecord, hardware: Hardware | None = None) -> Share:
     """
     tier = TierConfig.model_validate(trial.config["tier"])
     known = None if hardware is None else config_of(trial)
-    if tier.device == "cpu":
-        return Share(tier.cpus if known is None else _cores(tier, *known, hardware), 0.0)
-    if known is None or hardware is None:
-        return Share(tier.cpus, tier.gpus or 1.0)
-    return Share(tier.cpus, gpu_share(*known, min(hardware.gpus, default=0.0)))
+    cpus, gpus = tier.cpus * tier.ranks, 0.0
+    if tier.device == "cuda":
+        gpus = tier.gpus or 1.0
+        if known is not None and hardware is not None:
+            gpus = gpu_share(*known, min(hardware.gpus, default=0.0))
+    elif known is not None and hardware is not None:
+        cpus = _cores(cpus, *known, hardware)
+    return Share(cpus, gpus, tier.ranks)
 
 
-def _cores(tier: TierConfig, config: RunConfig, vocab_size: int, hardware: Hardware | None) -> int:
+def _cores(least: int, config: RunConfig, vocab_size: int, hardware: Hardware) -> int:
     """Return a trial's cores: so many that no more run at once than fit in the memory."""
-    if hardware is None or not hardware.memory_gib:
-        return tier.cpus
-    needed = memory_of(config, vocab_size).total / (hardware.memory_gib * GIB)
-    return max(tier.cpus, min(hardware.cpus, math.ceil(needed * hardware.cpus)))
+    if not hardware.memory_gib:
+        return least
+    whole = config.tier.ranks * memory_of(config, vocab_size).total
+    needed = whole / (hardware.memory_gib * GIB)
+    return max(least, min(hardware.cpus, math.ceil(needed * hardware.cpus)))
 
 
 def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
@@ -88,6 +99,20 @@ def workers_for(trial: TrialRecord, hardware: Hardware) -> int:
         on_gpus = int(len(hardware.gpus) / share.gpus)
         return max(1, min(on_gpus, hardware.cpus // share.cpus))
     return max(1, hardware.cpus // share.cpus)
+
+
+def has_room(running: Sequence[Cohort], cohort: Cohort, hardware: Hardware) -> bool:
+    """Return whether a cohort may be started beside those that run.
+
+    Cohorts of one process may wait where they are placed. One of several processes is started only
+    when its whole share is free, and none is started into it.
+    """
+    together = [*running, cohort]
+    if not running or all(one.share.ranks == 1 for one in together):
+        return True
+    cpus = sum(one.share.cpus for one in together)
+    gpus = sum(one.share.gpus for one in together)
+    return cpus <= hardware.cpus and gpus <= len(hardware.gpus)
 
 
 def predicted_s(trial: TrialRecord) -> float:
@@ -107,7 +132,7 @@ def pack(
 
     Neighbours with the same share go together until they are worth a start, but each worker
     gets at least three cohorts where there are enough trials: the last ones then end at about
-    the same time.
+    the same time. A trial of several processes is alone.
 
     Args:
         trials: What is left to do.
@@ -124,7 +149,7 @@ def pack(
         fits = max(1, math.floor(WORTH_STARTING_S / max(longest, 1e-6)))
         fair = max(1, math.ceil(len(same) / (3 * workers)))
         n = size if size is not None else min(fits, fair, LONGEST_COHORT)
-        n = _members(same, share, n, hardware)
+        n = 1 if share.ranks > 1 else _members(same, share, n, hardware)
         for first in range(0, len(same), n):
             some = same[first : first + n]
             ids, labels = tuple(t.id for t in some), tuple(label_of(t) for t in some)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.axis import Axis
 from orchestrator.errors import COMMAND_LINE, Problem, UsageError
-from orchestrator.groups import compose_groups, place_of
+from orchestrator.groups import compose_groups, group_of
 from orchestrator.space_table import decides
 
 
@@ -30,12 +30,12 @@ def with_options(axis: Axis, typed: Collection[str]) -> tuple[Axis, list[str]]:
     overruled: dict[str, None] = {}
     for name in axis.values:
         chosen = compose_groups({axis.key: name}, {axis.key})
-        place = place_of(axis.key, name)
         if chosen.scale is not None:
             message = f"axis {axis.key}: option {name} makes a run small, which is for all trials"
             hint = f"--scale {chosen.scale}, or {axis.key}={name} alone"
             raise UsageError(Problem(message, axis.source, hint))
-        own = {k: v for k, (v, source) in chosen.layer.settings.items() if source == place}
+        settings = chosen.layer.settings.items()  # an option may build on another of its group
+        own = {key: value for key, (value, place) in settings if group_of(place) == axis.key}
         options[name] = {key: value for key, value in own.items() if key not in typed}
         overruled |= dict.fromkeys(key for key in own if key in typed)
     if not any(decides(key) for settings in options.values() for key in settings):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.compose import Layer
@@ -47,6 +48,12 @@ def options_of(group: str) -> tuple[str, ...]:
 def place_of(group: str, option: str) -> str:
     """Return where an option is written."""
     return f"configs/{group}/{option}.yaml"
+
+
+def group_of(place: str) -> str:
+    """Return the group of a place that `place_of` names; "" of any other."""
+    folder, _, rest = place.partition("/")
+    return rest.partition("/")[0] if folder == "configs" else ""
 
 
 @dataclass(frozen=True)
@@ -93,14 +100,25 @@ def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen
         if option is None or "/" in group or group not in GROUPS:
             continue
         options[group] = option
-        place = place_of(group, option)
-        tables = omegaconf.OmegaConf.to_container(
-            omegaconf.OmegaConf.load(folder / group / f"{option}.yaml"), resolve=False
-        )
-        assert isinstance(tables, dict)
-        scale = tables.pop("scale", scale)
-        if group == "tier" and group not in explicit:
-            tables.pop("training", None)
-        for key in flatten({str(k): v for k, v in tables.items()}):
-            settings[key] = (omegaconf.OmegaConf.select(config, key), place)
+        for place, tables in _written(folder, group, option):
+            scale = tables.pop("scale", scale)
+            if group == "tier" and group not in explicit:
+                tables.pop("training", None)
+            for key in flatten(tables):
+                settings[key] = (omegaconf.OmegaConf.select(config, key), place)
     return Chosen(Layer(settings), scale, options)
+
+
+def _written(folder: Path, group: str, option: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the tables of an option, those of the options it builds on first."""
+    import omegaconf
+
+    found = omegaconf.OmegaConf.to_container(
+        omegaconf.OmegaConf.load(folder / group / f"{option}.yaml"), resolve=False
+    )
+    assert isinstance(found, dict)
+    tables = {str(key): value for key, value in found.items()}
+    for base in tables.pop("defaults", []):
+        if base != "_self_":
+            yield from _written(folder, group, base)
+    yield place_of(group, option), tables

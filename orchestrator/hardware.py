@@ -72,6 +72,10 @@ class Hardware:
             return f"tier.gpus {tier.gpus:g} is more than the {gpus} {used}"
         if tier.cpus > cpus:
             return f"tier.cpus {tier.cpus} is more than the {cpus} cores {has}"
+        if (cores := tier.ranks * tier.cpus) > cpus:
+            key, each = ("workers", tier.workers) if tier.device == "cpu" else ("gpus", tier.ranks)
+            times = f" of tier.cpus {tier.cpus}" if tier.cpus > 1 else ""
+            return f"tier.{key} {each}{times} takes {cores} cores, more than the {cpus} {has}"
         return None
 
 

@@ -11,7 +11,7 @@ from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer, check
 from orchestrator.errors import Problem, UsageError, gathering
 from orchestrator.group_axis import with_options
-from orchestrator.groups import compose_groups, place_of
+from orchestrator.groups import compose_groups, group_of, place_of
 from orchestrator.request import Reading
 from orchestrator.spellings import ATTENTION, MICRO_BATCH, attention, micro_batch
 from orchestrator.toml_file import flatten
@@ -52,7 +52,7 @@ def put_together(
     composition.notes[:0] = [*reading.notes, *last.notes]
     for key, (value, place) in group_layer.settings.items():
         after, source = composition.settings.get(key, (value, place))
-        group = place.split("/")[1]
+        group = group_of(place)
         if group in explicit and group != "tier" and after != value:
             composition.notes.append(
                 f"{group}={groups[group]} sets {key} {value}; {source} {after}"

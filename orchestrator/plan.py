@@ -244,6 +244,8 @@ def _differing(before: TierConfig, after: TierConfig) -> list[str]:
 def _tier_hint(refusal: str, hardware: Hardware) -> str:
     if refusal.startswith("tier.cpus"):
         return f"tier.cpus={hardware.cpus}"
+    if refusal.startswith("tier.workers"):
+        return f"tier.workers={hardware.cpus} tier.cpus=1"
     return "--tier cpu trains on the CPU"
 
 

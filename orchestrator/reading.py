@@ -69,6 +69,7 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
     for argument in reading.request.overrides:
         with gather.step():
             read_override(argument, reading.overrides)
+    reading.typed |= reading.request.settings
     meant_by = _placeholders(reading)
     given: dict[str, tuple[Any, str]] = {}
     for word, value in reading.overrides.settings.items():

@@ -23,8 +23,8 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lessons import STEPPED_DOWN
 from orchestrator.provenance import made_with
 from trainer.config import RunConfig, TierConfig
-from trainer.errors import InputError
-from trainer.reporting import GO_ON, FitResult, Member, Verdict
+from trainer.errors import InputError, RanksLostError
+from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
 from trainer.tasks import vocab_size
 
 Row = tuple[int, dict[str, float]]
@@ -139,7 +139,11 @@ def train_alone(
 
     with tempfile.TemporaryDirectory(prefix="arbiter-debug-") as scratch:
         member = Member(trial_id, config, Path(scratch))
-        (result,) = fit([member], narrator, on_error=on_error)
+        try:
+            (result,) = fit([member], narrator, on_error=on_error)
+        except RanksLostError as lost:
+            result = FitResult(trial_id, Reason.INTERRUPTED, str(lost), 0, 0.0)
+            narrator.ended(result)
     return result
 
 

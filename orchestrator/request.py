@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Request:
         max_trials: Most trials the plan may have; None: the template's, or `space_check.LARGEST_PLAN`.
         overrides: Positional arguments, Hydra's grammar.
         name: Of the run directory, instead of the template's.
+        settings: Settings that options of a command stand for: dotted key to (value, option).
     """
 
     base_config: Path | None = None
@@ -41,6 +42,7 @@ class Request:
     max_trials: int | None = None
     overrides: tuple[str, ...] = ()
     name: str | None = None
+    settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 @dataclass

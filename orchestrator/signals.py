@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,8 +45,43 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._requested.is_set():
-            os._exit(Exit.SECOND_INTERRUPT if number == signal.SIGINT else 128 + number)
+            _end(number, frame)
         self._requested.set()
         self.stop_file.touch()
         name = signal.Signals(number).name
         self.notify(f"{name}: writing checkpoints, then stopping; again to stop at once")
+
+
+class Stopped(BaseException):
+    """A signal asked to stop, and nothing has to be finished first.
+
+    Args:
+        name: Of the signal.
+    """
+
+
+@contextlib.contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Let the first signal raise `Stopped` where the main thread is; the second ends the process.
+
+    For work that is kept only once it is whole. A `StopRequest` inside takes its place meanwhile.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for other in SIGNALS:
+            signal.signal(other, _end)
+        raise Stopped(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(Exit.SECOND_INTERRUPT if number == signal.SIGINT else 128 + number)

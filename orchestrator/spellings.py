@@ -28,6 +28,7 @@ SPELLINGS: Mapping[str, str] = {
     "mixed_precision": "tier.precision",
     "gradient_checkpointing": "tier.activation_checkpointing",
     "activation_checkpointing": "tier.activation_checkpointing",
+    "compile": "tier.compile",
     "seq_len": "training.seq_len",
     "max_seq_len": "training.seq_len",
     "steps": "training.steps",
@@ -65,6 +66,15 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
         "16mixed": "fp16",
         "fp16mixed": "fp16",
     },
+    "tier.activation_checkpointing": {
+        "true": "full",
+        "full": "full",
+        "selective": "selective",
+        "false": "off",
+        "off": "off",
+        "none": "off",
+    },
+    "tier.compile": {"true": "on", "on": "on", "false": "off", "off": "off", "auto": "auto"},
     "model.norm_type": {
         "rmsnorm": "rmsnorm",
         "rms": "rmsnorm",
@@ -85,16 +95,29 @@ class Foreign:
         why: The reason it is refused.
         hint: What to type instead.
         accepted: Values, as `_plain` writes them, that ask for nothing or for what is done anyway.
+        done: Those that ask for what is done where it is needed; `note` then says when.
+        note: Follows such a setting in a note.
     """
 
     why: str
     hint: str
     accepted: tuple[str, ...] = ("false", "none", "no")
+    done: tuple[str, ...] = ()
+    note: str = ""
 
 
 FOREIGN: Mapping[str, Foreign] = {
-    "fsdp": Foreign("a model is trained on one device, it is not sharded", "fsdp = false"),
-    "compile": Foreign("models are trained without torch.compile", "compile = false"),
+    **dict.fromkeys(
+        ("fsdp", "parallelism.strategy"),
+        Foreign(
+            "how many GPUs train one model is a setting of the tier",
+            "tier.gpus = N in its place, N GPUs for each trial; the model is sharded over them",
+            ("false", "none", "no", "1", "single"),
+            ("true", "auto", "fsdp", "fsdp2", "fullshard"),
+            "is what is done with a model that trains on several GPUs: those of tier.gpus, or as"
+            " many as it needs where that has no value",
+        ),
+    ),
     "optimizer": Foreign(
         "AdamW is the only optimizer",
         'optimizer = "adamw"; weight_decay = 0 makes it Adam',
@@ -132,8 +155,8 @@ FOREIGN: Mapping[str, Foreign] = {
 
 FOREIGN_SECTIONS: Mapping[str, Foreign] = {
     "parallelism": Foreign(
-        "a model is trained on one device; trials run side by side",
-        "leave it out; --gpus N trains N trials at once",
+        "a model is sharded over the GPUs that its tier gives it, and split in no other way",
+        "leave it out; tier.gpus = N trains one model on N GPUs",
         ("false", "none", "no", "1", "single"),
     ),
     "masking": Foreign(
@@ -181,7 +204,9 @@ def respell(given: Settings) -> Respelled:
     for key, (value, place) in given.items():
         found = foreign(key)
         if found is not None:
-            if asks_nothing(key, value, given, found):
+            if _plain(value) in found.done:
+                read.notes.append(f"{place}: {key} = {_shown(value)} {found.note}")
+            elif asks_nothing(key, value, given, found):
                 read.notes.append(f"{place}: {key} = {_shown(value)} changes nothing here")
             else:
                 read.problems.append(refusal(key, f"got {_shown(value)}", place, found))
@@ -301,7 +326,7 @@ def asks_nothing(key: str, value: Any, given: Settings, found: Foreign) -> bool:
             return True
     if leaf in ("causal", "use_causal_mask"):
         return value is True
-    return _plain(value) in found.accepted or (
+    return _plain(value) in (*found.accepted, *found.done) or (
         type(value) in (int, float) and value == 0 and "false" in found.accepted
     )
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
+    {"pipeline"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
     | {"checkpoint_lookup", "evaluation_page", "tokenizer_table"},
     {"preview", "why", "fork", "doctor"},
@@ -41,7 +42,9 @@ LAYERS = (
 (and, where it is a package, its own files)."""
 
 ONLY_IMPORTER = {
-    "ray": {f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "tune")},
+    "ray": {
+        f"orchestrator.executors.ray_{name}" for name in ("cluster", "metrics", "ranks", "tune")
+    },
     "hydra": {"orchestrator.groups", "orchestrator.overrides"},
     "omegaconf": {"orchestrator.groups"},
     "typer": {"orchestrator.cli"},

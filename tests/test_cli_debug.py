@@ -231,3 +231,16 @@ def test_the_command_that_is_shown_trains_the_same(program: Program, swept: RunD
     config = Path("runs/tiny/trials") / trial.id / "config.yaml"
     again = make_plan(Request(base_config=config), CPU_ONLY)
     assert [t.id for t in again.trials] == [trial.id]
+
+
+def test_a_single_run_says_once_how_it_is_executed(program: Program) -> None:
+    small = ("task=modular", "data.p=7", "model.dim=8", "model.n_layers=1", "training.steps=2")
+    for command in ("debug", "train"):
+        done = program(
+            command, "--gpus", "0", *small, "tier.attention=efficient", "eval_interval=2"
+        )
+        assert done.code == Exit.OK, done.err
+        said = "cpu, fp32: attention flash (not efficient: a CPU has none); recomputation off; "
+        assert done.err.count(said) == 1
+    done = program("train", "-q", "--gpus", "0", *small, "eval_interval=2")
+    assert "attention" not in done.err

@@ -16,7 +16,9 @@ from orchestrator.cohort import (
     Share,
     pack,
     predicted_s,
+    workers_for,
 )
+from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 
 
@@ -91,6 +93,24 @@ def test_a_size_that_is_asked_for_is_kept() -> None:
         ("t3", "t4", "t5"),
         ("t6",),
     ]
+
+
+def test_a_trial_of_several_processes_is_alone_and_has_the_share_of_all() -> None:
+    trials = [
+        trial(0, cpus=2, workers=2),
+        trial(1, cpus=2, workers=2),
+        trial(2, device="cuda", cpus=3, gpus=4.0),
+        trial(3),
+        trial(4),
+    ]
+    cohorts = pack(trials, 1, 2)
+    assert [cohort.share for cohort in cohorts] == [
+        *[Share(4, 0.0, 2)] * 2,
+        Share(12, 4.0, 4),
+        Share(1, 0.0),
+    ]
+    assert workers_for(trials[0], Hardware(cpus=9)) == 2
+    assert workers_for(trials[2], Hardware(cpus=24, gpus=(80.0,) * 8)) == 2
 
 
 def test_what_is_left_of_a_dead_cohort_comes_again_alone_and_last() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cohort import Cohort, CohortQueue, Share
+from orchestrator.errors import Exit
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.hardware import Hardware
 from orchestrator.layout import RunDirectory
 from orchestrator.sweep import create
 from tests.contracts.executors import ExecutorContract, undisturbed
-from tests.sweeps import events_of, tiny_plan, trials_of
+from tests.sweeps import events_of, rows_of, run_plan, tiny_plan, trials_of
 
 __all__ = ["undisturbed"]  # the contract's fixture, found by its name
 
@@ -62,3 +63,20 @@ class TestRayTune(ExecutorContract):
         # Each cohort on GPUs has a process of its own.
         processes = {event.detail.split()[3] for event in events_of(directory.path, "placed")}
         assert len(processes) == len(cohorts)
+
+    def test_two_processes_train_one_model(self, tmp_path: Path) -> None:
+        runs = []
+        for workers, executor in ((1, "inline"), (2, "ray_tune")):
+            folder = tmp_path / executor
+            folder.mkdir()
+            tier = f"[tier]\nworkers = {workers}\n"
+            plan = tiny_plan(folder, weight_decays=(1.0,), seeds=1, extra=tier)
+            assert run_plan(plan, folder / "run", executor).exit_code is Exit.OK
+            runs.append(folder / "run")
+        (one,), (two,) = rows_of(runs[0]).values(), rows_of(runs[1]).values()
+        assert [step for step, _ in one] == [step for step, _ in two]
+        for (_, ours), (_, theirs) in zip(one, two, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-4)
+        (placed,) = events_of(runs[1], "placed")
+        processes = placed.detail.partition("processes ")[2].partition(":")[0].split()
+        assert len({*processes}) == 2

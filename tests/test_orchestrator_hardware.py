@@ -62,6 +62,9 @@ def test_more_gpus_than_there_are_are_refused(machine: Hardware, asked: int, exp
         ({"device": "cuda", "gpus": 0.25}, Hardware(1, (8.0,)), True),
         ({"device": "cuda", "gpus": 2.0}, Hardware(1, (8.0,)), False),
         ({"device": "cpu", "gpus": 2.0}, Hardware(1), True),
+        ({"workers": 2}, Hardware(2), True),
+        ({"workers": 2, "cpus": 2}, Hardware(3), False),
+        ({"device": "cuda", "gpus": 2.0}, Hardware(1, (8.0,) * 2), False),
     ],
 )
 def test_what_fits(tier: dict[str, Any], machine: Hardware, fits: bool) -> None:
@@ -133,12 +136,15 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_share_lies_on_one_node_of_a_cluster() -> None:
     cluster = Hardware(cpus=6, gpus=(24.0,) * 4, largest_node=(4, 2))
-    tier = TierConfig(name="high_vram", device="cuda", cpus=4, gpus=2)
+    tier = TierConfig(name="high_vram", device="cuda", cpus=2, gpus=2)
     assert cluster.refuse(tier) is None
     assert cluster.refuse(tier.model_copy(update={"gpus": 3})) == (
         "tier.gpus 3 is more than the 2 of the cluster's largest node"
     )
     assert cluster.refuse(tier.model_copy(update={"cpus": 5})) == (
         "tier.cpus 5 is more than the 4 cores of the cluster's largest node"
+    )
+    assert cluster.refuse(tier.model_copy(update={"cpus": 3})) == (
+        "tier.gpus 2 of tier.cpus 3 takes 6 cores, more than the 4 of the cluster's largest node"
     )
     assert cluster.limited_to(0).refuse(tier) == "tier high_vram needs a GPU: none is in use here"

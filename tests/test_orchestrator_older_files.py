@@ -271,16 +271,17 @@ def test_a_setting_without_a_table_is_told_its_table(tmp_path: Path) -> None:
         "old.toml:3: optimizer: got 'sgd', which is not supported: AdamW is the only optimizer\n"
         '  hint: optimizer = "adamw"; weight_decay = 0 makes it Adam',
         "old.toml:4: unknown key lr - did you mean training.learning_rate?\n"
-        "  hint: known: model, data, training, checkpoint, logging, limits, tier, name,"
+        "  hint: known: model, data, training, checkpoint, logging, limits, evaluation, tier, name,"
         " description",
     ]
 
 
 def test_what_changes_nothing_is_told_to_go_where_it_stands_in_no_table(tmp_path: Path) -> None:
-    assert refused(tmp_path, "compile = false\nfsdp = true\n") == [
-        "old.toml:1: compile stands in no table, and changes nothing here\n  hint: leave it out",
-        "old.toml:2: fsdp: got true, which is not supported: a model is trained on one device, it is"
-        " not sharded\n  hint: fsdp = false",
+    assert refused(tmp_path, "bias = false\nfsdp = 4\n") == [
+        "old.toml:1: bias stands in no table, and changes nothing here\n  hint: leave it out",
+        "old.toml:2: fsdp: got 4, which is not supported: how many GPUs train one model is a setting"
+        " of the tier\n  hint: tier.gpus = N in its place, N GPUs for each trial; the model is sharded"
+        " over them",
     ]
 
 

@@ -296,6 +296,10 @@ def test_a_tier_that_does_not_fit_is_refused_once() -> None:
     assert refused("grid", "tier.cpus=3") == (
         "command line: tier.cpus 3 is more than the 2 cores here\n  hint: tier.cpus=2"
     )
+    assert refused("grid", "tier.workers=2", "tier.cpus=2") == (
+        "command line: tier.workers 2 of tier.cpus 2 takes 4 cores, more than the 2 here\n"
+        "  hint: tier.workers=2 tier.cpus=1"
+    )
     assert "gpus is a share of one GPU or a whole number" in refused("grid", "tier.gpus=1.5")
     assert "expected one of them" in refused("grid", "tier=cpu", tier="cpu")
 

@@ -180,6 +180,8 @@ def test_unknown_keys_are_refused(section: str) -> None:
         ({"evaluation": {"probes": None, "min_probe_accuracy": 0.5}}, "needs probes"),
         ({"evaluation": {"probes": ""}}, "probes"),
         ({"tier": {"gpus": 2.5}}, "expected at most 1, or 2 or 3"),
+        ({"tier": {"device": "cuda", "workers": 2}}, "gpus = 2 trains on as many GPUs"),
+        ({"tier": {"workers": 2, "compile": "on"}}, "for a model in one process: got 2"),
         ({"tier": {"precision": "fp8"}}, "'fp32', 'bf16' or 'fp16'"),
     ],
 )

@@ -420,9 +420,37 @@ def test_a_step_that_the_loss_scaler_leaves_out_is_no_divergence(
     rows = reporter.rows()
     assert "optim/grad_norm" not in rows[1] and "optim/grad_norm" in rows[60]
     assert rows[60]["train/loss"] != rows[1]["train/loss"]
+    skipped = [rows[step]["optim/skipped_steps"] for step in rows]
+    assert skipped[0] == 1 and skipped == sorted(skipped) and 10 < skipped[-1] < 60
     _, broken = help.run(config, tmp_path / "b", interrupted=help.after(9))
-    help.run(config, tmp_path / "b", broken)  # the scaler's scale is part of the state
+    help.run(config, tmp_path / "b", broken)  # the scaler's scale and counts are in the state
     assert broken.rows() == rows
+    plain = help.run(help.modular(), tmp_path / "fp32")[1].rows()
+    assert not any("optim/skipped_steps" in row for row in plain.values())
+
+
+def test_a_run_whose_every_step_is_left_out_has_diverged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(
+        "trainer.precision.torch.amp.GradScaler",
+        lambda device, enabled: scaler(device, backoff_factor=0.9, init_scale=2.0**60),
+    )
+    config = help.modular(
+        model=DECODER,
+        tier={"precision": "fp16"},
+        training={"steps": 60},
+        checkpoint={"interval": 9},
+    )
+    result, reporter = help.run(config, tmp_path)
+    assert result.reason is Reason.DIVERGED
+    assert result.detail.startswith(
+        "the gradients overflow fp16: 30 steps in a row were left out before step 30"
+    )
+    assert reporter.rows()[27]["optim/skipped_steps"] == 27
+    result, _ = help.run(config, tmp_path)  # from step 27: three more are enough
+    assert "before step 30" in result.detail
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,6 +228,54 @@ def test_deepnorm_is_drawn_as_its_paper_says() -> None:
     for name, std in expected.items():
         drawn = torch.stack([block.get_parameter(f"{name}.weight") for block in model.blocks])
         assert float(drawn.detach().std()) == pytest.approx(std, rel=0.01)
+
+
+def test_post_norm_is_deepnorm_without_its_two_factors() -> None:
+    models: Any = [
+        build_model(config(n_layers=80, norm_type=norm, ffn="gelu"), VOCAB)
+        for norm in ("deepnorm", "postnorm")
+    ]
+    beta, (deep, post) = 640**-0.25, (model.blocks[7] for model in models)
+    assert post.alpha == 1.0
+    for name in ("attention.query", "attention.key"):
+        weights = (block.get_parameter(f"{name}.weight") for block in (deep, post))
+        torch.testing.assert_close(*weights)
+    for name in ("attention.value", "attention.out", "ffn.up", "ffn.down"):
+        scaled, plain = (block.get_parameter(f"{name}.weight") for block in (deep, post))
+        torch.testing.assert_close(scaled, beta * plain)
+
+
+@pytest.mark.parametrize(("norm", "learns"), [("deepnorm", True), ("postnorm", False)])
+def test_eighty_layers_train_with_deepnorm_and_not_without(
+    norm: str, learns: bool, tmp_path: Path
+) -> None:
+    """Eight letters in a ring: who knows the letter before knows the next one.
+
+    Without a warm-up, at a rate that a shallow model takes. Post-norm finds how often each letter
+    occurs and no more.
+    """
+    settings = help.corpus(
+        help.write_text(tmp_path, "abcdefgh" * 200),
+        model={"dim": 16, "n_layers": 80, "ffn": "gelu", "norm_type": norm},
+        data={"tokenizer": "char"},
+        training={
+            "steps": 40,
+            "batch_size": 16,
+            "seq_len": 16,
+            "learning_rate": 3e-3,
+            "schedule": "constant",
+            "warmup_steps": 0,
+            "eval_interval": 40,
+        },
+        checkpoint={"enable": False},
+    )
+    result, reporter = help.run(settings, tmp_path / "run")
+    unigram = result.final["baseline/unigram_loss"]
+    assert unigram == pytest.approx(math.log(8), abs=0.01)
+    losses = [row["train/loss"] for row in reporter.rows().values()]
+    assert losses == sorted(losses, reverse=True) or not learns
+    assert (result.final["val/loss"] < 0.7 * unigram) == learns
+    assert learns or result.final["val/loss"] > 0.95 * unigram
 
 
 def test_pre_norm_is_drawn_as_gpt2() -> None:

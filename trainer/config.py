@@ -287,6 +287,19 @@ class TierConfig(Section):
         return self.workers if self.device == "cpu" else max(1, int(self.gpus or 1))
 
     @model_validator(mode="after")
+    def _several_processes(self) -> TierConfig:
+        if self.workers > 1 and self.device == "cuda":
+            raise ValueError(
+                f'workers is for device "cpu": got {self.workers} on device "cuda";'
+                f" gpus = {self.workers} trains on as many GPUs"
+            )
+        if self.compile == "on" and self.ranks > 1:
+            raise ValueError(
+                f'compile "on" is for a model in one process: got {self.ranks}; compile = "auto"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _whole_gpus(self) -> TierConfig:
         if self.gpus is not None and self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(

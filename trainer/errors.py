@@ -18,3 +18,11 @@ class InputError(ValueError):
 
 class DivergedError(ArithmeticError):
     """A loss or another metric that is not finite: the run ends, its neighbours go on."""
+
+
+class RanksLostError(BaseException):
+    """A process of the group is gone, or the ranks no longer hold parts of one state.
+
+    No `Exception`: this process cannot go on either, whatever it was doing. The run is resumed from
+    its checkpoint, as after any other death of its process.
+    """

@@ -20,6 +20,7 @@ from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.errors import DivergedError, InputError
+from trainer.execution import execution_of
 from trainer.grokking import MEAN_LOSS, make_tracker
 from trainer.ladder import in_words, next_lower
 from trainer.limits import Limits, peak_gpu_gib
@@ -39,7 +40,7 @@ def fit(
     cohort: Sequence[Member],
     reporter: Reporter,
     *,
-    engine: str = "stacked",
+    engine: str | Engine = "stacked",
     interrupted: Callable[[], bool] = lambda: False,
     on_error: Callable[[Exception], None] = lambda error: None,
 ) -> list[FitResult]:
@@ -51,7 +52,8 @@ def fit(
     Args:
         cohort: Members with different ids and directories.
         reporter: Receives starts, rows and ends; answers rows with verdicts.
-        engine: A name in `trainer.engines.ENGINES`.
+        engine: A name in `trainer.engines.ENGINES`, or one that is there. Members whose tier asks for
+            several processes have an engine of their own: they are started, and ended at the end.
         interrupted: Polled before each step; once true, every member is checkpointed and
             ends as interrupted.
         on_error: Told the exception that ends a member, before it ends: the place for a debugger,
@@ -59,10 +61,33 @@ def fit(
 
     Returns:
         One result per member, in the order of `cohort`.
+
+    Raises:
+        RanksLostError: A process that trains the same model is gone.
     """
     torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
-    computer = make_engine(engine)
+    if isinstance(engine, str):
+        sizes = {(member.config.tier.ranks, member.config.tier.device) for member in cohort}
+        ranks, device = max(sizes, default=(1, "cpu"))
+        if ranks > 1:
+            if len(sizes) > 1:
+                raise ValueError(f"members of one cohort have one number of processes: got {sizes}")
+            from trainer.processes import leading
+
+            with leading(ranks, device) as led:
+                return fit(cohort, reporter, engine=led, interrupted=interrupted, on_error=on_error)
+        engine = make_engine(engine)
+    computer = engine
     runs = {m.id: _Run(m, computer, reporter, interrupted, on_error) for m in cohort}
+    try:
+        return _train(runs, computer, reporter)
+    finally:
+        for run in runs.values():
+            run.lock.release()  # one that a lost process has left
+
+
+def _train(runs: dict[str, _Run], computer: Engine, reporter: Reporter) -> list[FitResult]:
+    """Train runs to their ends, turn by turn."""
     for run in runs.values():
         run.start()
     while live := [run.id for run in runs.values() if run.result is None]:
@@ -101,6 +126,7 @@ class _Run:
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)
         self.lock = FileLock(self.directory / ".lock")
+        self.scaled = self.config.tier.precision == "fp16"
         self.saturates = saturates(self.config)
         self.tracker = make_tracker(self.saturates)
         self.task: Task | None = None
@@ -144,10 +170,13 @@ class _Run:
         self.task = build_task(self.config)
         self.data = input_hashes(self.config)
         self.engine.add(self.id, self.config, self.task)
+        note = ""
         if state is None:
-            return self._restore()
-        self.engine.restore(self.id, state)
-        return ""
+            note = self._restore()
+        else:
+            self.engine.restore(self.id, state)
+        self._log_execution()
+        return note
 
     def _begin(self, note: str) -> Verdict:
         """Say where it begins; rows that the checkpoint has may have been lost elsewhere."""
@@ -175,6 +204,13 @@ class _Run:
         self.unsaved_rows = checkpoint.rows
         return "; ".join([*notes, f"resumes at step {self.step}"])
 
+    def _log_execution(self) -> None:
+        assert self.task is not None
+        how = execution_of(self.config, self.task.vocab_size, self.task.tokens_per_step)
+        if how is not None:
+            with (self.directory / "log.txt").open("a") as log:
+                log.write(f"from step {self.step}: {how}\n")
+
     def steps_to_event(self) -> int:
         """Return how many steps lie before the next row, evaluation, checkpoint or the end."""
         intervals = [self.config.logging.log_interval, self.config.training.eval_interval]
@@ -200,7 +236,7 @@ class _Run:
     def _settle(self, advance: Advance) -> None:
         first, self.step = self.step, self.step + advance.steps
         wrong = (~torch.isfinite(advance.losses)).nonzero()
-        if len(wrong):
+        if len(wrong) and not self.scaled:  # else the step was left out, and that is counted
             self.step = first + int(wrong[0]) + 1
             value = float(advance.losses[int(wrong[0])])
             raise DivergedError(f"training loss is {value} at step {self.step}")
@@ -250,9 +286,11 @@ class _Run:
             "train/loss": float(advance.losses[-1]),
             "optim/learning_rate": learning_rate(training, step - 1),
         }
-        skipped = self.config.tier.precision == "fp16" and not math.isfinite(advance.grad_norm)
-        if logging.track_grad_norms and not skipped:  # the scaler left an overflowing step out
+        if logging.track_grad_norms:
             row["optim/grad_norm"] = advance.grad_norm
+        if self.scaled:  # an overflow in a step that was left out is no figure of the run
+            row = {name: value for name, value in row.items() if math.isfinite(value)}
+            row["optim/skipped_steps"] = advance.skipped
         if logging.track_weight_norms:
             row["optim/weight_norm"] = self.engine.weight_norm(self.id)
         tokens = self.steps_since_row * self.task.tokens_per_step
@@ -299,7 +337,7 @@ class _Run:
     ) -> State | None:
         """Take the next lower tier and leave the engine, with the state where it is sound."""
         tier, task = self.config.tier, self.task
-        if task is None or tier.ranks > 1:  # one of several processes cannot step down alone
+        if task is None:
             raise error
         lower = next_lower(tier, task.batch_size)
         if lower is None:

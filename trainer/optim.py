@@ -7,7 +7,7 @@ than the kernel does, a step at a time, and a second for every process that impo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,10 +42,11 @@ class AdamW:
         self.midway = False
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Do one step at `rate`; a parameter without a gradient stays as it is.
+    def step(self) -> bool:
+        """Do one step at `rate` and say so; a parameter without a gradient stays as it is.
 
-        All moments are allocated before anything changes: memory can run out only then.
+        All moments are allocated before anything changes: memory can run out only then. A loss
+        scaler that leaves the step out returns None in its place.
         """
         work = []
         for group in self.param_groups:
@@ -72,6 +73,14 @@ class AdamW:
                 amsgrad=False,
                 maximize=False,
             )
+        return True
+
+    def begin(self) -> None:
+        """Make the moments of the parameters that have a gradient, before a step needs them."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and not self.state.get(parameter):
+                    self._begin(parameter)
 
     def _begin(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
         state = {
@@ -90,15 +99,22 @@ def build_optimizer(model: nn.Module, training: TrainingConfig) -> AdamW:
     return AdamW([(matrices, training.weight_decay), (vectors, 0.0)], training)
 
 
-def clip(parameters: Sequence[nn.Parameter], largest: float) -> torch.Tensor:
+def clip(
+    parameters: Sequence[nn.Parameter],
+    largest: float,
+    sum_over_ranks: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """Scale the gradients so that their global L2 norm is at most `largest`; return it as it was.
 
     Args:
         parameters: On one device, of one dtype; those without a gradient do not count.
         largest: Above 0; infinity changes nothing.
+        sum_over_ranks: Adds up over the processes that hold the other parts of the gradients.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
     norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads, 2.0)), 2.0)
+    if sum_over_ranks is not None:
+        norm = sum_over_ranks(norm.square()).sqrt()
     torch._foreach_mul_(grads, torch.clamp(largest / (norm + 1e-6), max=1.0))
     return norm
 

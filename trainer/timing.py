@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import RunConfig
+from trainer.engines import Engine
 from trainer.engines.stacked import StackedEngine, pays
 from trainer.tasks import build_task, saturates
 
@@ -54,14 +55,23 @@ def time_run(config: RunConfig, budget_s: float) -> Timing:
         InputError: The data is not what the task reads.
         RuntimeError: The model cannot be trained here; `torch.cuda.OutOfMemoryError` is one.
     """
+    tier = config.tier
+    if tier.ranks > 1:
+        from trainer.processes import leading
+
+        with leading(tier.ranks, tier.device) as led:
+            return _time_run(config, budget_s, led)
+    return _time_run(config, budget_s, StackedEngine())
+
+
+def _time_run(config: RunConfig, budget_s: float, engine: Engine) -> Timing:
     torch.set_num_threads(config.tier.cpus)
-    engine = StackedEngine()
     began = time.perf_counter()
     task = build_task(config)
     engine.add(KEY, config, task)
     start_s = time.perf_counter() - began
     keys = [KEY]
-    if pays(config, task):
+    if config.tier.ranks == 1 and pays(config, task):
         keys += [f"{KEY} {n}" for n in range(1, STACK)]
     for key in keys[1:]:
         engine.add(key, config, task)

@@ -16,6 +16,7 @@ from orchestrator.cli import (
     console,
     debugging,
     evaluation,
+    pipeline,
     plans,
     runs,
     tokenizer,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 training.add_to(app)
 debugging.add_to(app)
+pipeline.add_to(app)
 plans.add_to(app)
 runs.add_to(app)
 evaluation.add_to(app)

@@ -66,6 +66,14 @@ ExecutorName = Annotated[
         autocompletion=complete.among("ray_tune", "inline"),
     ),
 ]
+AnyExecutor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="ray_tune or inline. Default: ray_tune, and inline for a pipeline.",
+        autocompletion=complete.among("ray_tune", "inline"),
+    ),
+]
 CohortSize = Annotated[
     int | None,
     typer.Option("--cohort", min=1, help="Trials that share a process. Default: by their length."),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import console, options
+from orchestrator.cli import console, options, pipeline
+from orchestrator.cli.execution import say_execution
 from orchestrator.cli.plans import plan_of
 from orchestrator.preflight import check_ready
 
@@ -133,7 +134,7 @@ def _with_tier(request: Request, gpus: int | None) -> Request:
 def resume(
     words: options.RunAndChanges = None,
     gpus: options.Gpus = None,
-    executor: options.ExecutorName = "ray_tune",
+    executor: options.AnyExecutor = None,
     cohort: options.CohortSize = None,
     fork: Annotated[
         bool, typer.Option("--fork", help="Start a new sweep of its trials with the changes.")
@@ -142,10 +143,15 @@ def resume(
     address: options.Address = None,
     quiet: options.Quiet = False,
 ) -> int:
-    """Carry on a sweep that was interrupted.
+    """Carry on a sweep or a pipeline that was interrupted.
 
     Settings that decide no result may be changed: limits, tier, checkpoint, logging.
     """
+    from orchestrator.pipeline.record import find_pipeline
+
+    names, settings = options.split_words(words, most_names=1, usage="arbiter resume [RUN]")
+    long = find_pipeline(names[0] if names else None)
+    executor = executor or ("ray_tune" if long is None else "inline")
     check_ready(with_workers=executor != "inline")
     from orchestrator import sweep as sweeps
     from orchestrator.executors import Execution, check_execution, find_hardware
@@ -157,7 +163,10 @@ def resume(
         console.be_quiet()
     execution = Execution(executor, cohort, dashboard, address)
     check_execution(execution)
-    names, settings = options.split_words(words, most_names=1, usage="arbiter resume [RUN]")
+    if long is not None:
+        if fork:
+            pipeline.refuse_fork(long)
+        return pipeline.resume(long, settings, execution, gpus)
     directory = find_run(names[0] if names else None)
     hardware = find_hardware(execution, gpus)
     revision = read_revision(settings, hardware)
@@ -223,6 +232,8 @@ def _run(
     for note in notes:
         console.say(f"note: {note}")
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
+    if execution.executor == "inline" and len(plan.trials) == 1:
+        say_execution(plan.trials[0].config, hardware)
     gc.enable()
     with console.following() as audience:
         outcome = sweeps.run(

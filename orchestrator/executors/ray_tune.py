@@ -15,8 +15,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.executors import ray_environment
 
@@ -26,7 +27,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from orchestrator.cohort import Cohort, CohortQueue  # noqa: E402
+from orchestrator.cohort import Cohort, CohortQueue, has_room  # noqa: E402
 from orchestrator.errors import ArbiterError, Exit, Problem  # noqa: E402
 from orchestrator.executors import Job  # noqa: E402
 from orchestrator.executors.oom_killer import OomKiller  # noqa: E402
@@ -41,7 +42,13 @@ from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
 from orchestrator.shared_files import find  # noqa: E402
 
+if TYPE_CHECKING:
+    from trainer.engines import Engine
+
 STOP_POLL_S = 0.1
+
+DRIVER_BYTES = 2**28
+"""Memory that a trial of several processes holds; Tune places nothing that asks for nothing."""
 
 
 class RefereeLostError(ArbiterError):
@@ -103,7 +110,10 @@ class RayTuneExecutor:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(job.hardware.cpus)
         searcher = _CohortSearcher(job, referee)
         trainable = tune.with_parameters(
-            CohortTrainable, referee=referee, stop_file=str(job.directory.stop_file)
+            CohortTrainable,
+            referee=referee,
+            stop_file=str(job.directory.stop_file),
+            scratch=str(scratch / "train"),
         )
         trainable.__qualname__ = "Cohort"  # the dashboard's word for the class
         # Memory of the last trial lingers on a GPU, and Ray's dashboard shows a process under
@@ -136,14 +146,20 @@ class CohortTrainable(tune.Trainable):
     """A cohort as Ray Tune sees it: one step, in a process of Ray's."""
 
     def setup(  # type: ignore[override]  # Tune calls it through `with_parameters`
-        self, config: dict[str, Any], referee: Any, stop_file: str
+        self, config: dict[str, Any], referee: Any, stop_file: str, scratch: str
     ) -> None:
         """Take what every cohort of the sweep is given."""
-        self.referee, self.stop_file = referee, stop_file
+        self.referee, self.stop_file, self.scratch = referee, stop_file, Path(scratch)
 
     def step(self) -> dict[str, Any]:
         """Train the cohort to its end."""
-        train_cohort(self.config, referee=self.referee, stop_file=self.stop_file)
+        train = partial(train_cohort, self.config, self.referee, self.stop_file)
+        if self.config["ranks"] > 1:
+            from orchestrator.executors.ray_ranks import train_on_ranks
+
+            train_on_ranks(self.config, self.scratch, train)
+        else:
+            train()
         return {"done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -153,6 +169,8 @@ class CohortTrainable(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> Any:
         """Return what Ray reserves for a cohort, from the searcher's config."""
+        if config["ranks"] > 1:  # Ray Train reserves what its processes need
+            return tune.PlacementGroupFactory([{"memory": DRIVER_BYTES}])
         return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
 
     def __repr__(self) -> str:
@@ -160,13 +178,21 @@ class CohortTrainable(tune.Trainable):
         return str(self.config["name"])
 
 
-def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> None:
+def train_cohort(
+    config: dict[str, Any],
+    referee: Any,
+    stop_file: str,
+    engine: str | Engine = "stacked",
+    where: str | None = None,
+) -> None:
     """Train one cohort; runs in a Ray worker.
 
     Args:
         config: `cohort`, its id; `trials`, ids with spaces between them; its share.
         referee: Handle of the referee's actor.
         stop_file: Exists once the sweep was asked to stop.
+        engine: What computes; of several processes, their leader's.
+        where: Processes and devices; None is this process and those that Ray gave it.
     """
     interrupted = _StopFile(Path(stop_file))
     if not interrupted():
@@ -174,11 +200,12 @@ def train_cohort(config: dict[str, Any], *, referee: Any, stop_file: str) -> Non
 
         ids = config["trials"].split()
         members = ray.get(referee.members.remote(ids))
-        devices = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
-        where = f"process {os.getpid()}" + (f", GPU {devices}" if devices else "")
+        if where is None:
+            devices = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
+            where = f"process {os.getpid()}" + (f", GPU {devices}" if devices else "")
         ray.get(referee.placed.remote(config["cohort"], ids, where))
         with Outbox(lambda reports: ray.get(referee.take.remote(reports))) as outbox:
-            fit(members, outbox, interrupted=interrupted)
+            fit(members, outbox, engine=engine, interrupted=interrupted)
 
 
 class _StopFile:
@@ -202,6 +229,7 @@ class _CohortSearcher(Searcher):
         super().__init__()
         self.job, self.referee = job, referee
         self.running: dict[str, Cohort] = {}
+        self.held: Cohort | None = None
         self.oom_killer = OomKiller()
 
     @property
@@ -210,9 +238,13 @@ class _CohortSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next cohort's ids, None to be asked again, or FINISHED."""
-        cohort = None if self.job.interrupted() else self.queue.next()
+        cohort = None if self.job.interrupted() else self.held or self.queue.next()
+        self.held = cohort
         if cohort is None:
             return None if self.running else Searcher.FINISHED
+        if not has_room(list(self.running.values()), cohort, self.job.hardware):
+            return None
+        self.held = None
         self.running[trial_id] = cohort
         return {
             "cohort": cohort.id,
@@ -220,6 +252,7 @@ class _CohortSearcher(Searcher):
             "trials": " ".join(cohort.trial_ids),
             "cpus": cohort.share.cpus,
             "gpus": cohort.share.gpus,
+            "ranks": cohort.share.ranks,
         }
 
     def on_trial_complete(

@@ -91,17 +91,9 @@ class Chart:
 
 def page(board: Leaderboard) -> str:
     """Return the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"csp_hash": csp_hash, "sort_key": sort_key, "one_line": one_line}
+    template = environment(Path(__file__).parent).get_template(TEMPLATE)
     table = cells(board)
-    text: str = environment.get_template(TEMPLATE).render(
+    text: str = template.render(
         board=board,
         best=best(board),
         unranked=Counter(entry.state for entry in board.entries if entry.rank is None),
@@ -117,6 +109,23 @@ def page(board: Leaderboard) -> str:
         zip=partial(zip, strict=True),
     )
     return text
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Return what renders the templates of a folder, which may include `page.css` of this one.
+
+    Everything is escaped, and a name that was not given is an error.
+    """
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"csp_hash": csp_hash, "sort_key": sort_key, "one_line": one_line}
+    return made
 
 
 def best(board: Leaderboard) -> Best | None:

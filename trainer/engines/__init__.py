@@ -30,7 +30,7 @@ class State:
     Args:
         model: Tensors by parameter name.
         optimizer: Tensors by `<moment>.<parameter>`.
-        extra: Plain values (the loss scaler's, where there is one).
+        extra: Plain values (of the loss scaler, where there is one).
     """
 
     model: dict[str, torch.Tensor]
@@ -49,6 +49,7 @@ class Advance:
         grad_norm: Global gradient norm of the last step before clipping; NaN without a step.
         error: What was raised, where the member cannot go on.
         sound: Whether its state is that after `steps`; False where an update was broken off.
+        skipped: Steps that the loss scaler left out since step 0; always 0 but in fp16.
     """
 
     steps: int
@@ -56,6 +57,7 @@ class Advance:
     grad_norm: float
     error: Exception | None = None
     sound: bool = True
+    skipped: int = 0
 
 
 class Engine(Protocol):

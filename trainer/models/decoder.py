@@ -18,20 +18,15 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.checkpoint import checkpoint
+from torch.nn.attention import sdpa_kernel
 
 from trainer.config import DecoderConfig, TierConfig
+from trainer.execution import KERNELS
 from trainer.models.layers import Embedding, FeedForward, LayerNorm, Linear, RMSNorm, Rotary
+from trainer.models.recompute import recomputed
 
 POST = ("postnorm", "deepnorm")
 """Arrangements that normalise after a block, and so need no last norm."""
-
-KERNELS = {
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "math": SDPBackend.MATH,
-}
 
 
 class Attention(nn.Module):
@@ -75,7 +70,7 @@ class Block(nn.Module):
     """Attention and feed-forward, with the residual arrangement of `norm_type`."""
 
     def __init__(
-        self, config: DecoderConfig, kernel: str, rotary: Rotary | None, draw: torch.Generator
+        self, config: DecoderConfig, tier: TierConfig, rotary: Rotary | None, draw: torch.Generator
     ) -> None:
         super().__init__()
         dim, inner, layers = config.dim, config.inner_dim, config.n_layers
@@ -90,13 +85,19 @@ class Block(nn.Module):
             out_std = 0.02 / math.sqrt(2 * layers)
             stds, ffn_stds = (0.02, 0.02, out_std), (0.02, out_std)
         self.alpha = (2 * layers) ** 0.25 if deepnorm else 1.0
-        self.attention = Attention(config, kernel, stds, rotary, draw)
+        self.attention = Attention(config, tier.attention, stds, rotary, draw)
         self.ffn = FeedForward(config.ffn, dim, inner, *ffn_stds, draw)
         self.norm1, self.norm2 = make_norm(config), make_norm(config)
         self.dropout = config.dropout
+        self.recomputation = tier.activation_checkpointing
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (…, time, dim) to (…, time, dim)."""
+        if self.training and self.recomputation != "off":
+            return recomputed(self._computed, x, self.recomputation, random=self.dropout > 0)
+        return self._computed(x)
+
+    def _computed(self, x: torch.Tensor) -> torch.Tensor:
         if self.post:
             x = self.norm1(self.alpha * x + self._drop(self.attention(x)))
             return self.norm2(self.alpha * x + self._drop(self.ffn(x)))  # type: ignore[no-any-return]
@@ -127,12 +128,11 @@ class Decoder(nn.Module):
         else:
             self.positions = Embedding(seq_len, config.dim, 0.02, draw)
         self.blocks = nn.ModuleList(
-            Block(config, tier.attention, rotary, draw) for _ in range(config.n_layers)
+            Block(config, tier, rotary, draw) for _ in range(config.n_layers)
         )
         self.norm = nn.Identity() if config.norm_type in POST else make_norm(config)
         self.readout = None if config.tie_embeddings else Linear(config.dim, vocab_size, 0.02, draw)
         self.dropout = config.dropout
-        self.recompute = tier.activation_checkpointing != "off"
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map tokens (…, time) to logits (…, time, vocab)."""
@@ -142,10 +142,7 @@ class Decoder(nn.Module):
         if self.dropout:
             x = F.dropout(x, self.dropout, self.training)
         for block in self.blocks:
-            if self.recompute and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = block(x)
         weight = self.embedding.weight if self.readout is None else self.readout.weight
         return F.linear(self.norm(x), weight)
 
