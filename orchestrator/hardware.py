@@ -14,6 +14,8 @@ from orchestrator.errors import Problem, UsageError
 from trainer.config import TierConfig
 
 LARGEST = "of the cluster's largest node"
+USABLE = 0.85
+"""Share of a machine's memory for trials on its CPUs; beyond it the kernel ends processes."""
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -26,7 +28,7 @@ class Hardware:
         gpus: Memory of each GPU in GiB.
         largest_node: Most cores and most GPUs of one machine, where there are several; a
             trial has its share on one of them.
-        memory_gib: What a machine's CPUs may use; None where nobody has looked.
+        memory_gib: What trials on a machine's CPUs may use; None where nobody has looked.
     """
 
     cpus: int
@@ -82,7 +84,7 @@ def detect() -> Hardware:
     return Hardware(
         len(os.sched_getaffinity(0)),
         gpu_memory_gib(os.environ.get("CUDA_VISIBLE_DEVICES")),
-        memory_gib=host_memory_gib(),
+        memory_gib=USABLE * host_memory_gib(),
     )
 
 

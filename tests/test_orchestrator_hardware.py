@@ -108,7 +108,7 @@ def fake_nvml(monkeypatch: pytest.MonkeyPatch, gib: list[int]) -> list[str]:
 def test_gpus_are_counted_as_torch_would_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_nvml(monkeypatch, [80, 24])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    cores, memory_gib = len(os.sched_getaffinity(0)), host_memory_gib()
+    cores, memory_gib = len(os.sched_getaffinity(0)), 0.85 * host_memory_gib()
     assert detect() == Hardware(cores, (80.0, 24.0), memory_gib=memory_gib)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert detect().gpus == (24.0,)

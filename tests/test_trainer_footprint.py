@@ -67,6 +67,12 @@ SHAPES = {
     "computed again, small vocabulary": decoder(
         vocab_size=256, activation_checkpointing="full", batch=16, **GPU
     ),
+    "products kept": decoder(
+        vocab_size=256, activation_checkpointing="selective", seq_len=512, **GPU
+    ),
+    "products kept, deepnorm": decoder(
+        norm_type="deepnorm", ffn="gelu", activation_checkpointing="selective", **GPU
+    ),
     "scores": decoder(attention="math", seq_len=512, **GPU),
     "scores, dropout": decoder(
         attention="math", dropout=0.1, device="cuda", precision="fp16", seq_len=512
