@@ -6,6 +6,7 @@ was in as `running`, and an attempt that has no end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -290,8 +291,9 @@ def find_pipeline(given: str | None) -> RunDirectory | None:
     root = runs_root()
     if given is not None:
         for path in (Path(given).absolute(), root / given):
-            if (path / RECORD_FILE).is_file():
-                return RunDirectory(path)
+            with contextlib.suppress(OSError):  # a name too long for the file system
+                if (path / RECORD_FILE).is_file():
+                    return RunDirectory(path)
         return None
     newest = next(all_pipelines(root), None)
     if newest is None:
