@@ -189,7 +189,7 @@ NO_TEXTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "utf-16": (utf_16, "bad.txt is UTF-16 text, expected UTF-8\n  hint: iconv -f UTF-16 -t UTF-8"),
     "utf-32": (utf_32, "bad.txt is UTF-32 text, expected UTF-8\n  hint: iconv -f UTF-32 -t UTF-8"),
     "binary": (binary, "bad.txt is not text: byte 0x00 at offset 3"),
-    "circle": (circle, "no file 'bad.txt'"),
+    "circle": (circle, "cannot read 'bad.txt': Too many levels"),
 }
 COMMANDS = {
     "tokenizer train": ("tokenizer", "train", "bad.txt"),
