@@ -31,6 +31,7 @@ from trainer.config import RunConfig
 from trainer.engines import make_engine
 from trainer.execution import execution_of
 from trainer.footprint import parameter_count, peak_memory, step_flops
+from trainer.out_of_memory import ran_out
 
 GIB = 2**30
 WARM_UP_STEPS = 4
@@ -39,6 +40,7 @@ STEPS_OF_THE_RUN = 100_000
 """What `tier.compile = "auto"` decides by: a run long enough to matter."""
 
 PEAK_FLOPS = {
+    "H200 NVL": 835.5e12,
     "H200": 989.4e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
@@ -124,7 +126,9 @@ def main() -> None:
         predicted = [f"{memory.live / GIB:11.2f}", f"{memory.total / GIB:11.2f}"]
         try:
             step_s, used = _measure(config, setting, batch, asked.steps)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
             print(f"{case:20}{'out of memory':>17}{'':13}{predicted[0]}{'':12}{predicted[1]}")
             continue
         tokens_s = batch * setting.seq_len / step_s
@@ -172,8 +176,7 @@ def _measure(
     """Return the seconds of a step, and the bytes of tensors and of the device; 0 on a CPU.
 
     Raises:
-        torch.cuda.OutOfMemoryError: The case does not fit.
-        RuntimeError: What else an engine raises.
+        RuntimeError: What an engine raises, memory that ran out among it.
     """
     on_gpu = setting.device == "cuda"
     gc.collect()
