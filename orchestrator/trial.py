@@ -117,7 +117,10 @@ def _beside(key: str, value: Any, place: str) -> str:
     if key not in FILES or not isinstance(value, str):
         return ""
     other = Path(place.partition(":")[0]).parent / value
-    found = not Path(value).exists() and other.is_file()
+    try:
+        found = not Path(value).exists() and other.is_file()
+    except (OSError, ValueError):  # no name that the file system takes
+        return ""
     return f"paths are from the current folder: {key}={other}" if found else ""
 
 

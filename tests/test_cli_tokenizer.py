@@ -303,6 +303,27 @@ def with_prefix() -> str:
     return json.dumps(description)
 
 
+def changed(part: str, **settings: object) -> str:
+    description = json.loads(train_bpe(text(3000), 300).to_str())
+    (description[part] if part else description).update(settings)
+    return json.dumps(description)
+
+
+def lower() -> str:
+    return changed("", normalizer={"type": "Lowercase"})
+
+
+def at_random() -> str:
+    return changed("model", dropout=0.5)
+
+
+def far_numbered() -> str:
+    description = json.loads(train_bpe(text(3000), 300).to_str())
+    description["model"]["vocab"][max(description["model"]["vocab"], key=len)] = 4_000_000_000
+    description["model"]["merges"] = []
+    return json.dumps(description)
+
+
 NO_TOKENIZERS: dict[str, tuple[Callable[[], str], str]] = {
     "garbage": (garbage, "data.tokenizer_path: 't.json' is not a tokenizer.json"),
     "no model": (no_model, "data.tokenizer_path: 't.json' is not a tokenizer.json"),
@@ -310,6 +331,9 @@ NO_TOKENIZERS: dict[str, tuple[Callable[[], str], str]] = {
     "words": (by_words, "data.tokenizer_path: 't.json' is not a byte-level BPE"),
     "few bytes": (few_bytes, "'t.json' has no symbol for 254 of the 256 bytes"),
     "prefix": (with_prefix, "it changes the text"),
+    "lower case": (lower, "it changes the text"),
+    "at random": (at_random, "'t.json' has dropout 0.5"),
+    "far numbered": (far_numbered, "'t.json' numbers a symbol 4,000,000,000"),
     "large": (
         large,
         "model.vocab_size: 300 is smaller than the bpe tokenizer's 310 symbols of 't.json'",
@@ -367,3 +391,22 @@ def test_the_commands_of_the_page_run(arbiter: Program) -> None:
         quick = [*SMALL, "training.seq_len=8", "training.eval_tokens=8"]
         done = arbiter(*words, *(quick if words[0] == "train" else ()))
         assert done.code == Exit.OK, done.err
+
+
+def test_a_file_that_pads_and_cuts_reads_all_of_a_text(tmp_path: Path) -> None:
+    cut = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+    (tmp_path / "t.json").write_text(changed("", truncation=cut))
+    loaded = load(str(tmp_path / "t.json"))
+    assert loaded.decode(loaded.encode(text(100))) == text(100)
+
+
+@pytest.mark.parametrize("key", ["dataset_path", "tokenizer_path"])
+def test_a_name_that_is_too_long_is_refused(key: str, arbiter: Program) -> None:
+    settings = ["data.tokenizer=bpe"] if key == "tokenizer_path" else []
+    settings += ["data.dataset_path=corpus.txt"] if settings else []
+    said = arbiter.refuses("train", f"data.{key}={'x' * 300}", *settings, "--gpus", "0", code=2)
+    assert f"data.{key}: cannot read" in said and "File name too long" in said
+
+
+def test_a_size_beyond_all_merges_is_trained_as_far_as_they_go(arbiter: Program) -> None:
+    assert arbiter("tokenizer", "train", "corpus.txt", "--vocab-size", "99999999999").code == 0

@@ -98,13 +98,20 @@ def evaluate(
         evaluation = quick(found.path, config, notify=console.say)
     except InputError as error:
         raise refused(error, found) from error
+    kept = keep(found, document(evaluation, str(found.path)))
     page = render_evaluation(evaluation, str(found.path), output)
     if out is None:
         console.out(page)
     else:
-        write_whole(out, page)
+        try:
+            write_whole(out, page)
+        except OSError as error:
+            message, hint = (
+                f"cannot write {str(out)!r}: {error.strerror}",
+                "a file in another folder",
+            )
+            raise UsageError(Problem(message, "--out", hint)) from error
         console.say(f"wrote {out}")
-    kept = keep(found, document(evaluation, str(found.path)))
     where = "not kept: it does not lie in the folder of a trial" if kept is None else _short(kept)
     console.say(f"evaluation: {where}")
     failed = [gate.name for gate in evaluation.gates if not gate.passed]

@@ -29,6 +29,8 @@ from orchestrator.request import Request
 from orchestrator.revision import changes, described, read_revision
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig
 from trainer.errors import InputError
+from trainer.evaluation import probe_file
+from trainer.evaluation.result import NotApplicableError
 from trainer.identity import fingerprint
 from trainer.tasks.corpus import text
 
@@ -207,6 +209,19 @@ def _check(
         gather.problems += problems
         with gather.step():
             _check_vocabularies(config, request, sizes)
+        with gather.step():
+            _check_probes(config, sources)
+
+
+def _check_probes(config: RunConfig, sources: dict[str, str]) -> None:
+    """Refuse a file of probes that cannot be read, before anything is trained for them."""
+    try:
+        probe_file.chosen(config)
+    except NotApplicableError:
+        return
+    except InputError as error:
+        place = sources.get("evaluation.probes", "")
+        raise UsageError(Problem(str(error), place, error.hint)) from error
 
 
 def _check_vocabularies(config: RunConfig, request: PipelineRequest, sizes: Sequence[int]) -> None:
@@ -219,8 +234,12 @@ def _check_vocabularies(config: RunConfig, request: PipelineRequest, sizes: Sequ
     try:
         Order(data.dataset_path, sizes, request.phrases, request.phrases_file, *text_and_shares)
     except InputError as error:
+        key, _, message = str(error).partition(": ")
+        if key != "data.dataset_path":
+            place = "--phrases-file" if key == str(request.phrases_file) else ""
+            raise UsageError(Problem(str(error), place, error.hint)) from error
         hint = error.hint.replace("data.dataset_path=", "--corpus ")
-        raise UsageError(Problem(str(error), "--corpus", hint)) from error
+        raise UsageError(Problem(message, "--corpus", hint)) from error
 
 
 def _corpus(data: CorpusData, content: str) -> Corpus:

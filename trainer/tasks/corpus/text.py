@@ -34,6 +34,7 @@ def locate(dataset_path: str) -> Path:
     path = SHIPPED.get(dataset_path) or Path(dataset_path).expanduser()
     if not dataset_path:
         raise InputError("data.dataset_path: got no name", A_TEXT)
+    _refuse_unreachable("data.dataset_path", path, A_TEXT)
     if path.is_dir():
         files = sorted(file.name for file in path.glob("*.txt*"))
         hint = f"a file in it: {path / files[0]}" if files else A_TEXT
@@ -45,6 +46,17 @@ def locate(dataset_path: str) -> Path:
             what = f"{path} is no regular file"
         raise InputError(f"data.dataset_path: {what}", A_TEXT)
     return path
+
+
+def _refuse_unreachable(key: str, path: Path, hint: str) -> None:
+    """Refuse what the system will not look at: a name too long, a ring of links, a closed folder."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # to be told with what is there instead
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{key}: cannot read {str(path)!r}: {reason}", hint) from error
 
 
 def _nearest(path: Path) -> str:
@@ -141,10 +153,9 @@ def locate_tokenizer(path: str) -> Path:
         InputError: There is no such file.
     """
     file = Path(path).expanduser()
+    hint = "a tokenizer.json of byte-level BPE; arbiter tokenizer train CORPUS makes one"
+    _refuse_unreachable("data.tokenizer_path", file, hint)
     if not file.is_file():
         what = f"got the folder {path!r}, expected a file" if file.is_dir() else f"no file {path!r}"
-        raise InputError(
-            f"data.tokenizer_path: {what}",
-            "a tokenizer.json of byte-level BPE; arbiter tokenizer train CORPUS makes one",
-        )
+        raise InputError(f"data.tokenizer_path: {what}", hint)
     return file

@@ -27,7 +27,7 @@ from trainer.tasks.corpus.vocabulary_order import Order
 
 LEAST_GAIN = 0.05
 RECORD = "tokenizers.json"
-NO_FOLDER = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 """What a folder that cannot be one is told by."""
 
 
