@@ -24,7 +24,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.plan import make_plan
 from orchestrator.request import Request
 from trainer import fit
-from trainer.config import DecoderConfig, RunConfig
+from trainer.config import DecoderConfig, RunConfig, TierConfig
 from trainer.models import build_model
 from trainer.reporting import GO_ON, FitResult, Member, Verdict
 from trainer.tasks import build_task
@@ -46,6 +46,10 @@ class _Rates:
         """Keep the rate."""
         self.rates.append(metrics["perf/tokens_per_s"])
         return GO_ON
+
+    def stepped_down(self, member_id: str, step: int, tier: TierConfig, detail: str) -> None:
+        """Refuse it: the rates of two tiers make no rate."""
+        raise SystemExit(detail)
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -28,9 +28,10 @@ import torch
 import torch.nn.functional as F
 
 from trainer.config import RunConfig
-from trainer.engines import make_engine
-from trainer.execution import execution_of
+from trainer.engines.solo import SoloEngine
+from trainer.execution import Execution
 from trainer.footprint import parameter_count, peak_memory, step_flops
+from trainer.out_of_memory import ran_out
 
 GIB = 2**30
 WARM_UP_STEPS = 4
@@ -39,6 +40,7 @@ STEPS_OF_THE_RUN = 100_000
 """What `tier.compile = "auto"` decides by: a run long enough to matter."""
 
 PEAK_FLOPS = {
+    "H200 NVL": 835.5e12,
     "H200": 989.4e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,
@@ -123,8 +125,10 @@ def main() -> None:
         memory = peak_memory(config, setting.vocab_size)
         predicted = [f"{memory.live / GIB:11.2f}", f"{memory.total / GIB:11.2f}"]
         try:
-            step_s, used = _measure(config, setting, batch, asked.steps)
-        except torch.cuda.OutOfMemoryError:
+            step_s, used, how = _measure(config, setting, batch, asked.steps)
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
             print(f"{case:20}{'out of memory':>17}{'':13}{predicted[0]}{'':12}{predicted[1]}")
             continue
         tokens_s = batch * setting.seq_len / step_s
@@ -133,7 +137,7 @@ def main() -> None:
         tensors, device = (f"{n / GIB:.2f}" if n else "-" for n in used)
         print(
             f"{case:20}{tokens_s:10,.0f}{mfu}{tensors:>13}{predicted[0]}{device:>12}{predicted[1]}"
-            f"  {execution_of(config, setting.vocab_size, batch * setting.seq_len)}",
+            f"  {how}",
             flush=True,
         )
 
@@ -168,12 +172,11 @@ def _config(setting: Setting, batch: int, case: str) -> RunConfig:
 
 def _measure(
     config: RunConfig, setting: Setting, batch: int, steps: int
-) -> tuple[float, tuple[int, int]]:
-    """Return the seconds of a step, and the bytes of tensors and of the device; 0 on a CPU.
+) -> tuple[float, tuple[int, int], Execution | None]:
+    """Return the seconds of a step, the bytes of tensors and of the device, 0 on a CPU, and what was done.
 
     Raises:
-        torch.cuda.OutOfMemoryError: The case does not fit.
-        RuntimeError: What else an engine raises.
+        RuntimeError: What an engine raises, memory that ran out among it.
     """
     on_gpu = setting.device == "cuda"
     gc.collect()
@@ -181,7 +184,7 @@ def _measure(
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    engine = make_engine("solo")
+    engine = SoloEngine()
     engine.add("a", config, RandomTokens(setting, batch))  # type: ignore[arg-type]
 
     def timed(first: int, n: int) -> float:
@@ -194,12 +197,13 @@ def _measure(
     try:
         timed(0, WARM_UP_STEPS)
         step_s = timed(WARM_UP_STEPS, steps)
+        how = engine.units["a"].execution  # after a fallback it is another than was chosen
         if not on_gpu:
-            return step_s, (0, 0)
+            return step_s, (0, 0), how
         free, total = torch.cuda.mem_get_info()
         beside_tensors = total - free - torch.cuda.memory_reserved()
         device = torch.cuda.max_memory_reserved() + beside_tensors
-        return step_s, (torch.cuda.max_memory_allocated(), device)
+        return step_s, (torch.cuda.max_memory_allocated(), device), how
     finally:
         engine.remove("a")
 

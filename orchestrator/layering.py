@@ -37,6 +37,12 @@ def put_together(
     own: dict[str, tuple[Any, str]] = {}
     if "tier" in explicit:  # a person's word now, against a file's from before
         own = {k: v for k, v in group_layer.settings.items() if k.startswith("tier.")}
+    composition.notes.extend(
+        f"tier={groups['tier']} sets {key} {value}; {place} {before}"
+        for key, (value, _) in own.items()
+        for before, place in [composition.settings[key]]
+        if before != value and key not in ("tier.name", "tier.device")
+    )
     composition = composition.over(Layer(own))
     known = composition.over(Layer(reading.typed))
     older = _older(reading)

@@ -31,7 +31,7 @@ from orchestrator.strategy import make_strategy
 from orchestrator.template import Template
 from orchestrator.toml_file import flatten
 from orchestrator.trial import Trial, draw_trials, make_trial
-from trainer.config import RunConfig, TierConfig
+from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig, TierConfig
 from trainer.errors import InputError
 from trainer.grokking import HOLD
 from trainer.identity import fingerprint, without_effect
@@ -142,6 +142,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if reading.automatic:
         composition.notes.extend(sayings(trials, hardware))
     composition.notes.extend(draw.notes())
+    composition.notes.extend(_unused_symbols(trials))
     if duplicates:
         composition.notes.append(_left_out(duplicates))
     if most is not None and len(trials) >= most:
@@ -179,6 +180,22 @@ def _refuse_idle(trials: Sequence[Trial], settings: Mapping[str, tuple[Any, str]
             problems.append(Problem(message, place, f"leave {key} out"))
     if problems:
         raise UsageError(*problems)
+
+
+def _unused_symbols(trials: Sequence[Trial]) -> list[str]:
+    """Say that a vocabulary is larger than what bytes can use, as where no tokenizer was named."""
+    most = BYTES
+    for config in (trial.config for trial in trials):
+        data, model = config.data, config.model
+        bytewise = isinstance(data, CorpusData) and data.tokenizer == "byte"
+        if bytewise and isinstance(model, DecoderConfig) and model.vocab_size is not None:
+            most = max(most, model.vocab_size)
+    if most == BYTES:
+        return []
+    return [
+        f'model.vocab_size = {most}: data.tokenizer = "byte" uses {BYTES} of'
+        " them; data.tokenizer=bpe trains a vocabulary of that size"
+    ]
 
 
 def _left_out(duplicates: int) -> str:

@@ -196,7 +196,7 @@ def test_a_full_size_plan_says_what_it_would_take(
     typed(monkeypatch, tmp_path, Hardware(cpus=2, memory_gib=16.0))
     assert ended(monkeypatch, ["plan", "--strategy", "deep_narrow"]) == Exit.OK
     said = capsys.readouterr()
-    assert "1,359,119,360" in said.out and "memory" in said.out
+    assert "1,359,118,336" in said.out and "memory" in said.out
     assert "low_vram (6 GiB)" in said.out and "datacenter (80 GiB)" in said.out
     assert "about " in said.out
     assert "note: does not fit here: 6 trials (" in said.err

@@ -21,7 +21,15 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from orchestrator.errors import StorageError
-from orchestrator.leaderboard import FORMATS, Leaderboard, build, rank, render, write_leaderboard
+from orchestrator.leaderboard import (
+    FORMATS,
+    Leaderboard,
+    build,
+    rank,
+    render,
+    render_top,
+    write_leaderboard,
+)
 from orchestrator.leaderboard.chance import chance_of_gap
 from orchestrator.ledger import State, TrialRecord
 from orchestrator.objective import Objective
@@ -208,13 +216,23 @@ def test_the_test_metric_needs_every_seed_and_a_validation_objective() -> None:
     assert "test/" not in render(board, "csv")
 
 
+def test_the_end_of_a_sweep_leaves_out_no_single_row() -> None:
+    points = [trial(p, 0, float(n), changed={"x": p}) for n, p in enumerate("abcdefg")]
+    six = render_top(board_of(*points[:6]), 5)
+    assert "more" not in six and " f " in six
+    assert "… and 2 more" in render_top(board_of(*points), 5)
+
+
 def test_notes_say_what_a_reader_must_know() -> None:
     alone = " ".join(board_of(trial("p", 0, 1.0), trial("q", 0, 2.0)).notes)
     assert "One seed per point: the ranking has no measure of chance." in alone
     assert board_of(trial("p", 0, 1.0)).notes == (), "a single run is no ranking"
     notes = " ".join(board_of(*depth_sweep()).notes)
     assert "no measure of chance" not in notes
-    assert "baseline/unigram_loss 3.012: what a model that learned nothing would reach" in notes
+    assert "baseline/unigram_loss 3.012: what is reached without a look at the input" in notes
+    assert "No val/loss is below it." not in notes
+    untaught = board_of(trial("p", 0, 3.5, final={"baseline/unigram_loss": 3.0}))
+    assert " ".join(untaught.notes).endswith("look at the input. No val/loss is below it.")
     assert "2 of 4 points are not ranked" in notes
     assert "Ranks 1 and 2 are 0.3750 apart; chance alone makes two points that are" in notes
     broken = board_of(trial("p", 0, 1.0, final={"baseline/x_loss": math.nan}))

@@ -306,3 +306,21 @@ def test_a_placeholder_for_accumulation_is_refused_as_one(tmp_path: Path) -> Non
         "old.toml:2: training.grad_accum_steps: got the placeholder {{ACCUM}}, expected a value\n"
         "  hint: tier.micro_batch takes one, or grad_accum_steps=… on the command line"
     )
+
+
+def test_a_vocabulary_that_bytes_cannot_use_is_told(tmp_path: Path) -> None:
+    said = 'model.vocab_size = 512: data.tokenizer = "byte" uses 256 of them'
+    text = "[model]\nvocab_size = 512\n"
+    assert any(note.startswith(said) for note in planned(tmp_path, text).notes)
+    for override in ("model.vocab_size=256", "data.tokenizer=bpe"):
+        assert not any("uses 256" in note for note in planned(tmp_path, text, override).notes)
+
+
+def test_a_precision_that_the_chosen_tier_replaces_is_told(tmp_path: Path) -> None:
+    text = '[training]\nmixed_precision = "fp16"\n'
+    plan = planned(tmp_path, text, tier="cpu")
+    assert plan.trials[0].config.tier.precision == "fp32"
+    assert any(n.startswith("tier=cpu sets tier.precision fp32; ") for n in plan.notes), plan.notes
+    kept = planned(tmp_path, text)
+    assert kept.trials[0].config.tier.precision == "fp16"
+    assert not any("sets tier.precision" in note for note in kept.notes)

@@ -223,6 +223,55 @@ def test_recomputation_gives_the_same_gradients_and_keeps_less() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own doings
+def test_the_compiler_can_read_the_switch_of_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
+        seen.append(torch.get_float32_matmul_precision())  # as torch's own does on a GPU
+        return graph.forward
+
+    compile_with = partialmethod(torch.nn.Module.compile, backend=backend)
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_with)
+    engine, config = make_engine("solo"), decoder({"compile": "on", "tf32": True})
+    engine.add("a", config, build_task(config))
+    (done,) = engine.advance(["a"], [0], 1, lambda *_: True)
+    assert done.error is None and seen and set(seen) == {"high"}
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_blocks_that_cannot_be_compiled_are_computed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backend(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    _, plain = help.run(decoder(training={"steps": 6}), tmp_path / "plain")
+    compile_with = partialmethod(torch.nn.Module.compile, backend=backend)
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_with)
+    with pytest.warns(
+        UserWarning, match="compilation off .the blocks cannot be compiled: Failed to find"
+    ):
+        result, other = help.run(decoder({"compile": "on"}, training={"steps": 6}), tmp_path / "on")
+    assert result.reason is Reason.FINISHED, result.detail
+    assert other.rows() == plain.rows()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own doings
+def test_a_member_that_leaves_takes_its_compiled_model_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compile_with = partialmethod(torch.nn.Module.compile, backend="eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_with)
+    engine, config = make_engine("solo"), decoder({"compile": "on"})
+    engine.add("a", config, build_task(config))
+    engine.advance(["a"], [0], 1, lambda *_: True)
+    weights = [weakref.ref(parameter) for parameter in engine.units["a"].parameters]  # type: ignore[attr-defined]
+    engine.remove("a")
+    assert not any(ref() is not None for ref in weights)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own doings
 def test_compiled_blocks_learn_the_same_and_leave_an_ordinary_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,3 +187,11 @@ def test_the_default_device_is_left_as_it_was() -> None:
     probe(decoder(n_layers=1, **GPU), 2048)
     after = torch.nn.functional.rms_norm, torch.nn.functional.scaled_dot_product_attention
     assert before == after
+
+
+def test_a_recorded_pass_keeps_its_gradients() -> None:
+    model = {"dim": 256, "n_layers": 16, "n_heads": 4, "vocab_size": 2048}
+    recorded = peak_memory(decoder(4, 512, **model, **GPU), 2048)
+    off = peak_memory(decoder(4, 512, **model, **GPU, compile="off"), 2048)
+    assert recorded.gradients == recorded.weights > off.gradients
+    assert recorded.activations + recorded.logits == off.activations + off.logits

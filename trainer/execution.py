@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.config import DecoderConfig, RunConfig, TierConfig
 from trainer.footprint import step_flops
+from trainer.footprint.memory import LAUNCH_BOUND_TOKENS
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -37,8 +38,6 @@ EAGER_LAYER_S = 5e-4
 """Seconds to launch a layer's kernels, forward and backward: about 75 of 7 microseconds."""
 WORTH_COMPILING_S = 600.0
 """Seconds of eager training from which on about a minute of compiling is repaid several times."""
-LAUNCH_BOUND_TOKENS = 8192
-"""Tokens a pass up to which a GPU waits for launches (80 layers, 1024 wide: 4 to 8 thousand)."""
 WORTH_CAPTURING_STEPS = 50
 
 

@@ -66,6 +66,8 @@ def fit(
         RanksLostError: A process that trains the same model is gone.
     """
     torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
+    if any(member.config.tier.device == "cuda" for member in cohort):
+        free_cache("cuda")  # of a cohort before in this process: its peak is not this one's
     if isinstance(engine, str):
         sizes = {(member.config.tier.ranks, member.config.tier.device) for member in cohort}
         ranks, device = max(sizes, default=(1, "cpu"))

@@ -60,7 +60,7 @@ def free_cache(device: str) -> None:
         device: "cpu" or "cuda".
     """
     gc.collect()
-    if device == "cuda":
+    if device == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 

@@ -31,12 +31,14 @@ def loss_scaler(tier: TierConfig) -> torch.amp.GradScaler:
 def products(tier: TierConfig) -> Iterator[None]:
     """Do the fp32 matrix products inside as `tier.tf32` says, and afterwards as before.
 
-    The switch is one of the process, and the members of a cohort take turns in it.
+    The switch is one of the process, and the members of a cohort take turns in it. It is the old one
+    of two that torch has: after the new one, torch's compiler cannot read the old one any more.
     """
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
-    matmul.fp32_precision = "tf32" if tier.tf32 else "ieee"
+    matmul.allow_tf32 = tier.tf32
     try:
         yield
     finally:
+        matmul.allow_tf32 = before == "tf32"
         matmul.fp32_precision = before

@@ -262,7 +262,7 @@ def _close(outcome: Outcome) -> int:
         console.say(f"next: arbiter resume {shown}")
         return outcome.exit_code
     if not outcome.trained:
-        console.say("nothing to train: every trial had ended before")
+        console.say("nothing to train: every trial had ended before (--fresh trains anew)")
     failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")

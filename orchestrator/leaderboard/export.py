@@ -63,6 +63,8 @@ def render_top(board: Leaderboard, most: int, width: int | None = None) -> str:
     parts = []
     if section.rows:
         more = len(section.rows) - most
+        if more == 1:  # the row takes no more space than the line that would stand for it
+            most, more = most + 1, 0
         text = _aligned(section, ("rank", *board.axes, board.objective.metric, "n_finished"), most)
         parts.append(text + (f"\n… and {more} more" if more > 0 else ""))
     parts.append(_sentences(board.notes, width))

@@ -27,6 +27,7 @@ SELDOM = 0.05
 """Chance below which first and second are told apart."""
 
 ONE_SEED = "One seed per point: the ranking has no measure of chance."
+VAL_LOSS = "val/loss"
 SOME_ONE_SEED = "Some points have one seed: their place has no measure of chance."
 
 
@@ -71,7 +72,7 @@ def notes(
             f"{left} of {len(entries)} points {'is' if left == 1 else 'are'} not ranked: a point"
             f" is ranked when all its seeds finished with a finite {metric}."
         )
-    yield from _baselines(trials)
+    yield from _baselines(trials, objective)
 
 
 def verdict_on(entries: Sequence[Entry], objective: Objective) -> Verdict | None:
@@ -123,13 +124,18 @@ def _censored(
         yield f"{lost} of {len(trials)} runs had generalised and lost it again by their end."
 
 
-def _baselines(trials: Sequence[TrialRecord]) -> Iterable[str]:
-    found: dict[str, list[float]] = {}
+def _baselines(trials: Sequence[TrialRecord], objective: Objective) -> Iterable[str]:
+    found: dict[str, list[tuple[float, float | None]]] = {}
     for trial in trials:
         for name, value in trial.final.items():
             if name.startswith("baseline/") and math.isfinite(value):
-                found.setdefault(name, []).append(value)
-    for name, values in sorted(found.items()):
+                found.setdefault(name, []).append((value, trial.final.get(VAL_LOSS)))
+    for name, pairs in sorted(found.items()):
+        values = [value for value, _ in pairs]
         low, high = f"{min(values):.4g}", f"{max(values):.4g}"
         span = low if low == high else f"{low} to {high}, depending on the point"
-        yield f"{name} {span}: what a model that learned nothing would reach."
+        said = f"{name} {span}: what is reached without a look at the input."
+        losses = objective.metric == VAL_LOSS and name.endswith("_loss")
+        if losses and all(loss is not None and loss >= value for value, loss in pairs):
+            said += f" No {VAL_LOSS} is below it."
+        yield said

@@ -56,7 +56,7 @@ class CapturedPass:
         return inputs.shape == self._inputs.shape
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Replay on a micro-batch from anywhere; return its loss."""
+        """Replay on a micro-batch; return its loss."""
         self._inputs.copy_(inputs, non_blocking=True)
         self._targets.copy_(targets, non_blocking=True)
         self._graph.replay()

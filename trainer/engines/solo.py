@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from trainer.compilation import compile_blocks, eager
+from trainer.compilation import compile_blocks, eager, leave_eager, why_not_compiled
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.engines.captured import CapturedPass, Compute
@@ -106,7 +107,10 @@ class SoloEngine:
 
     def remove(self, key: str) -> None:
         """Forget a member."""
-        self.units.pop(key, None)
+        unit = self.units.pop(key, None)
+        if unit is not None and unit.execution is not None and unit.execution.compiled:
+            del unit
+            gc.collect()  # a compiled block and its code hold each other, and with it the GPU's memory
 
     def turns(self, keys: Sequence[str]) -> Sequence[Sequence[str]]:
         """Return each member alone."""
@@ -189,7 +193,7 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         DivergedError: The loss scaler has left out `MOST_SKIPPED` steps in a row.
     """
     training = unit.config.training
-    inputs, targets = unit.task.batch(step)
+    inputs, targets = _batch(unit, step)
     rows = len(inputs)
     unit.clear_gradients()
     total: torch.Tensor | None = None
@@ -212,6 +216,17 @@ def _step(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return total, norm
 
 
+def _batch(unit: Unit, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the effective batch on the device; the host does not wait until a GPU has it."""
+    inputs, targets = unit.task.batch(step)
+    device = unit.config.tier.device
+    if device == "cpu":
+        return inputs, targets
+    # Only from pinned memory, and of one piece, is a copy left to the GPU alone.
+    inputs, targets = inputs.contiguous().pin_memory(), targets.contiguous().pin_memory()
+    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+
+
 def _pass(
     unit: Unit, x: torch.Tensor, y: torch.Tensor, share: float, *, captures: bool
 ) -> torch.Tensor:
@@ -219,24 +234,35 @@ def _pass(
 
     Args:
         unit: Whose.
-        x: Inputs (row, time), on any device.
-        y: Targets (row, …), on any device.
+        x: Inputs (row, time), on the device.
+        y: Targets (row, …), on the device.
         share: What the pass counts: its share of the effective batch, times the ranks.
-        captures: Whether the pass may be recorded: the gradients are still empty.
+        captures: Whether the pass may be recorded, or done again: the gradients are still empty.
     """
     compute = partial(_compute, unit, share)
     if captures and unit.captured is None and unit.execution and unit.execution.graphed:
         _capture(unit, compute, x, y)
     if unit.captured is not None and unit.captured.fits(x):
         return unit.captured(x, y)
+    try:
+        return compute(x, y)
+    except RuntimeError as error:
+        if not (captures and unit.execution and unit.execution.compiled):
+            raise
+        if not (why := why_not_compiled(error)):
+            raise
+        off = Choice("off", f"the blocks cannot be compiled: {why}")
+    unit.execution = replace(unit.execution, compilation=off)
+    warnings.warn(f"compilation {off}", stacklevel=2)
+    leave_eager(unit.model)
+    unit.clear_gradients()  # of the blocks that came before
     return compute(x, y)
 
 
 def _capture(unit: Unit, compute: Compute, x: torch.Tensor, y: torch.Tensor) -> None:
     """Record the pass as a CUDA graph, or say why it goes on without."""
-    device = unit.config.tier.device
     try:
-        unit.captured = CapturedPass(compute, unit.parameters, x.to(device), y.to(device))
+        unit.captured = CapturedPass(compute, unit.parameters, x, y)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation of the model that cannot be recorded
@@ -248,12 +274,8 @@ def _capture(unit: Unit, compute: Compute, x: torch.Tensor, y: torch.Tensor) -> 
 
 
 def _compute(unit: Unit, share: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    tier = unit.config.tier
-    with autocast(tier):
-        loss = unit.task.loss(
-            unit.model(x.to(tier.device, non_blocking=True)),
-            y.to(tier.device, non_blocking=True),
-        )
+    with autocast(unit.config.tier):
+        loss = unit.task.loss(unit.model(x), y)
     if share != 1:
         loss = loss * share
     torch.autograd.backward(unit.scaler.scale(loss))

@@ -21,6 +21,8 @@ CONTEXT = GIB
 """Of the CUDA context and the workspaces of its libraries."""
 FRAGMENTATION = 0.1
 """Share of what is live that CUDA's allocator cannot use."""
+LAUNCH_BOUND_TOKENS = 8192
+"""Tokens a pass up to which a GPU waits for launches (80 layers, 1024 wide: 4 to 8 thousand)."""
 PROCESS = int(0.4 * GIB)
 """Of a process that has imported torch, before it trains."""
 EVALUATION_TOKENS = {"corpus": 16_384, "modular": 3 * 4096}
@@ -73,7 +75,11 @@ def peak_memory(config: RunConfig, vocab_size: int, members: int = 1) -> Memory:
         vocab_size: Input symbols, from `trainer.tasks.vocab_size`.
         members: Runs of this shape that the process trains in turns, or in a stack.
     """
-    moments = [step_memory(config, vocab_size, members), _evaluation(config, vocab_size, members)]
+    recorded = _may_be_recorded(config)
+    moments = [
+        step_memory(config, vocab_size, members, recorded=recorded),
+        _evaluation(config, vocab_size, members),
+    ]
     worst = max(moments, key=lambda memory: memory.total)
     if config.tier.device == "cpu":
         reserve = PROCESS
@@ -82,10 +88,19 @@ def peak_memory(config: RunConfig, vocab_size: int, members: int = 1) -> Memory:
     return Memory(**{f.name: getattr(worst, f.name) for f in fields(worst)} | {"reserve": reserve})
 
 
-def step_memory(config: RunConfig, vocab_size: int, members: int = 1) -> Memory:
-    """Predict what tensors take at the worst moment of a training step, without a reserve."""
+def step_memory(
+    config: RunConfig, vocab_size: int, members: int = 1, *, recorded: bool = False
+) -> Memory:
+    """Predict what tensors take at the worst moment of a training step, without a reserve.
+
+    Args:
+        config: The run config.
+        vocab_size: Input symbols.
+        members: Runs of this shape that the process trains.
+        recorded: Whether a pass is replayed as a CUDA graph, which keeps the gradients where they are.
+    """
     if isinstance(config.model, DecoderConfig):
-        moments = _decoder(config, config.model, vocab_size, members)
+        moments = _decoder(config, config.model, vocab_size, members, recorded)
     else:
         moments = _quadratic(config, vocab_size, members)
     return max(moments, key=lambda memory: memory.total)
@@ -115,11 +130,11 @@ def stacks(config: RunConfig) -> bool:
 
 
 def _decoder(
-    config: RunConfig, model: DecoderConfig, vocab_size: int, members: int
+    config: RunConfig, model: DecoderConfig, vocab_size: int, members: int, recorded: bool
 ) -> list[Memory]:
     """Return what is live at each moment that may be the worst."""
     parameters = parameter_count(config, vocab_size)
-    accumulates = rows_at_once(config) * config.tier.ranks < effective_batch(config)
+    held = recorded or rows_at_once(config) * config.tier.ranks < effective_batch(config)
     size = Pass(model, config.tier, rows_at_once(config), config.seq_len)
     layers = model.n_layers
     ranks = config.tier.ranks
@@ -141,7 +156,7 @@ def _decoder(
         others = (members - 1) * WIDE * shard  # gradients that the others keep between turns
         return Memory(
             weights=members * WIDE * shard,
-            gradients=(whole if accumulates else gradients) + others,
+            gradients=(whole if held else gradients) + others,
             moments=2 * members * WIDE * shard,
             activations=kept,
             logits=logits,
@@ -156,6 +171,16 @@ def _decoder(
         at(max(0, whole - of_block), first + again, 0, way),
         at(whole),
     ]
+
+
+def _may_be_recorded(config: RunConfig) -> bool:
+    """Return whether a pass may become a CUDA graph; `trainer.execution` leaves it in a short run."""
+    model, tier = config.model, config.tier
+    if not isinstance(model, DecoderConfig) or tier.device == "cpu" or tier.ranks > 1:
+        return False
+    tokens = rows_at_once(config) * config.seq_len
+    small = tier.compile == "on" or tokens <= LAUNCH_BOUND_TOKENS
+    return tier.compile != "off" and not model.dropout and small
 
 
 def _logits(config: RunConfig, tokens: int, narrow: int, vocab_size: int) -> tuple[int, int]:

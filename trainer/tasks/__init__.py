@@ -57,7 +57,7 @@ class Task(Protocol):
         """Return the metrics of `split` ("train", "val", "test"); {} where it is empty."""
 
     def baselines(self) -> dict[str, float]:
-        """Return what a model that learned nothing would reach, by metric name."""
+        """Return what is reached without a look at the input, by metric name."""
 
 
 def data_hash(config: RunConfig) -> str:
