@@ -309,8 +309,9 @@ def changed(part: str, **settings: object) -> str:
     return json.dumps(description)
 
 
-def lower() -> str:
-    return changed("", normalizer={"type": "Lowercase"})
+def same_length() -> str:
+    other = {"type": "Replace", "pattern": {"String": "e"}, "content": "o"}
+    return changed("", normalizer=other)
 
 
 def at_random() -> str:
@@ -331,7 +332,7 @@ NO_TOKENIZERS: dict[str, tuple[Callable[[], str], str]] = {
     "words": (by_words, "data.tokenizer_path: 't.json' is not a byte-level BPE"),
     "few bytes": (few_bytes, "'t.json' has no symbol for 254 of the 256 bytes"),
     "prefix": (with_prefix, "it changes the text"),
-    "lower case": (lower, "it changes the text"),
+    "same length": (same_length, "it changes the text"),
     "at random": (at_random, "'t.json' has dropout 0.5"),
     "far numbered": (far_numbered, "'t.json' numbers a symbol 4,000,000,000"),
     "large": (
