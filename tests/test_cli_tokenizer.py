@@ -189,7 +189,7 @@ NO_TEXTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "utf-16": (utf_16, "bad.txt is UTF-16 text, expected UTF-8\n  hint: iconv -f UTF-16 -t UTF-8"),
     "utf-32": (utf_32, "bad.txt is UTF-32 text, expected UTF-8\n  hint: iconv -f UTF-32 -t UTF-8"),
     "binary": (binary, "bad.txt is not text: byte 0x00 at offset 3"),
-    "circle": (circle, "no file 'bad.txt'"),
+    "circle": (circle, "cannot read 'bad.txt': Too many levels"),
 }
 COMMANDS = {
     "tokenizer train": ("tokenizer", "train", "bad.txt"),
@@ -309,8 +309,9 @@ def changed(part: str, **settings: object) -> str:
     return json.dumps(description)
 
 
-def lower() -> str:
-    return changed("", normalizer={"type": "Lowercase"})
+def same_length() -> str:
+    other = {"type": "Replace", "pattern": {"String": "e"}, "content": "o"}
+    return changed("", normalizer=other)
 
 
 def at_random() -> str:
@@ -331,7 +332,7 @@ NO_TOKENIZERS: dict[str, tuple[Callable[[], str], str]] = {
     "words": (by_words, "data.tokenizer_path: 't.json' is not a byte-level BPE"),
     "few bytes": (few_bytes, "'t.json' has no symbol for 254 of the 256 bytes"),
     "prefix": (with_prefix, "it changes the text"),
-    "lower case": (lower, "it changes the text"),
+    "same length": (same_length, "it changes the text"),
     "at random": (at_random, "'t.json' has dropout 0.5"),
     "far numbered": (far_numbered, "'t.json' numbers a symbol 4,000,000,000"),
     "large": (
