@@ -8,10 +8,13 @@ Read `sweep.py` first: the life of a sweep from plan to leaderboard. Then, by qu
 - what may vary: `space_table`, `axis`, `interval`, `group_axis`, `constraint`, `space`, `space_check`;
   `strategy/` proposes points and `draw` makes them runnable
 - what will run: `plan`, `trial`; `preview` with `forecast`, `calibration` and `reuse`; `why`
+- whether it fits: `fitting`, `automatic` (the tier that is chosen by memory), `tier_memory`; `lessons`
+  is what out-of-memory taught the trials to come
 - how it runs: `hardware`, `cohort`, `executors/` (through `trainer.fit`), `referee`, `signals`
 - what is kept: `layout`, `ledger/`, `events`, `provenance`; `revision` and `fork` change a sweep that
   exists, `verify` proves it sound
 - what is seen: `watch`, `progress`, `pace`, `progress_table`, `status`, `trial_page`, `leaderboard/`
+- one checkpoint: `checkpoint_lookup`, `evaluation_page`; vocabularies: `tokenizer_table`
 - from a text to a report: `pipeline/`, whose training is a sweep of one trial
 - one trial alone: `replay`, `tier_question`; the installation: `preflight`, `doctor`, `shared_files`
 
