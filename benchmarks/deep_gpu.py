@@ -27,13 +27,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from trainer.computation import Computation
 from trainer.config import RunConfig
 from trainer.engines.solo import SoloEngine
-from trainer.execution import Execution
 from trainer.footprint import parameter_count, peak_memory, step_flops
 from trainer.out_of_memory import ran_out
+from trainer.units import GIB
 
-GIB = 2**30
 WARM_UP_STEPS = 4
 VOCABULARY = 8192
 STEPS_OF_THE_RUN = 100_000
@@ -172,7 +172,7 @@ def _config(setting: Setting, batch: int, case: str) -> RunConfig:
 
 def _measure(
     config: RunConfig, setting: Setting, batch: int, steps: int
-) -> tuple[float, tuple[int, int], Execution | None]:
+) -> tuple[float, tuple[int, int], Computation | None]:
     """Return the seconds of a step, the bytes of tensors and of the device, 0 on a CPU, and what was done.
 
     Raises:
@@ -197,7 +197,7 @@ def _measure(
     try:
         timed(0, WARM_UP_STEPS)
         step_s = timed(WARM_UP_STEPS, steps)
-        how = engine.units["a"].execution  # after a fallback it is another than was chosen
+        how = engine.units["a"].computation  # after a fallback it is another than was chosen
         if not on_gpu:
             return step_s, (0, 0), how
         free, total = torch.cuda.mem_get_info()

@@ -14,7 +14,8 @@ from orchestrator.fitting import BATCH, best_fit, refusal
 from orchestrator.hardware import Hardware
 from orchestrator.trial import Trial
 from trainer.config import RunConfig, TierConfig
-from trainer.footprint.memory import GIB, rows_at_once
+from trainer.footprint.memory import rows_at_once
+from trainer.units import GIB
 
 SHOWN = 3
 """Trials that are named where several do not fit."""

@@ -16,7 +16,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.trial import Trial
 from trainer.config import RunConfig
 from trainer.errors import InputError
-from trainer.footprint.memory import GIB
+from trainer.units import GIB
 
 BUDGET_S = 30.0
 """For all together; a step that has begun is ended."""

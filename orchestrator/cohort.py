@@ -17,7 +17,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from orchestrator.names import label_of, merged, safe
 from trainer.config import RunConfig, TierConfig
-from trainer.footprint.memory import GIB
+from trainer.units import GIB
 
 WORTH_STARTING_S = 20.0
 """Seconds of training that make the start of a cohort (about 0.1 to 3 s) a small matter."""

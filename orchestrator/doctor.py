@@ -17,10 +17,11 @@ import psutil
 
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.executors import ray_environment
-from orchestrator.hardware import Hardware
+from orchestrator.hardware import Hardware, host_memory_gib
 from orchestrator.layout import HOME_HINT, RUNS_HINT, check_writable, runs_root
 from orchestrator.preflight import libraries, shadowed
 from orchestrator.provenance import masked
+from trainer.units import GIB
 
 VARIABLES = {
     "ARBITER_RUNS": "folder of all runs",
@@ -29,7 +30,6 @@ VARIABLES = {
 }
 DASHBOARD_PORT = 8265
 LITTLE_DISK_GIB, LITTLE_MEMORY_GIB = 5.0, 2.0
-GIB = 2**30
 
 
 class Verdict(StrEnum):
@@ -108,11 +108,7 @@ def _memory() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     free, total = memory.available / GIB, memory.total / GIB
     text = f"{free:.1f} of {total:.1f} GiB free"
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text()) / GIB
-    except (OSError, ValueError):
-        limit = total
-    if limit < total:
+    if (limit := host_memory_gib()) < total:
         text, free = f"{text}, this container may use {limit:.1f}", min(free, limit)
     yield Finding("memory", text, Verdict.OK if free >= LITTLE_MEMORY_GIB else Verdict.NOTE)
 

@@ -17,8 +17,9 @@ from orchestrator.hardware import Hardware
 from orchestrator.ledger import TrialRecord
 from trainer.config import DecoderConfig, RunConfig, TierConfig, TrainingConfig
 from trainer.footprint import Memory, peak_memory, step_flops
-from trainer.footprint.memory import GIB, effective_batch, rows_at_once
+from trainer.footprint.memory import effective_batch, rows_at_once
 from trainer.footprint.parameters import vocabulary_of
+from trainer.units import GIB
 
 PLACE = "automatic, by predicted memory"
 """Where a setting came from that nobody gave."""

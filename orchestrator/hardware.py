@@ -12,6 +12,7 @@ import psutil
 
 from orchestrator.errors import Problem, UsageError
 from trainer.config import TierConfig
+from trainer.units import GIB
 
 LARGEST = "of the cluster's largest node"
 USABLE = 0.85
@@ -97,7 +98,7 @@ def host_memory_gib(limit: Path = CONTAINER_LIMIT) -> float:
     total = int(psutil.virtual_memory().total)
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
         total = min(total, int(limit.read_text(encoding="ascii")))
-    return total / 2**30
+    return total / GIB
 
 
 def gpu_memory_gib(setting: str | None) -> tuple[float, ...]:
@@ -112,8 +113,7 @@ def gpu_memory_gib(setting: str | None) -> tuple[float, ...]:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         names = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
         return tuple(
-            pynvml.nvmlDeviceGetMemoryInfo(handles[i]).total / 2**30
-            for i in visible(setting, names)
+            pynvml.nvmlDeviceGetMemoryInfo(handles[i]).total / GIB for i in visible(setting, names)
         )
     finally:
         pynvml.nvmlShutdown()

@@ -13,7 +13,8 @@ from orchestrator.fitting import MOST_GPUS, best_fit, gpu_share, memory_of, on_c
 from orchestrator.hardware import Hardware
 from orchestrator.tier_question import named_tier
 from orchestrator.trial import Trial
-from trainer.footprint.memory import GIB, rows_at_once
+from trainer.footprint.memory import rows_at_once
+from trainer.units import GIB
 
 CARDS = {"low_vram": 6.0, "high_vram": 24.0, "datacenter": 80.0}
 """GiB of the card that stands for a tier."""

@@ -24,7 +24,7 @@ from orchestrator.sweep import run as run_sweep
 from orchestrator.tier_memory import shapes_of
 from tests.sweeps import tiny_plan
 from trainer.config import TierConfig
-from trainer.footprint.memory import GIB
+from trainer.units import GIB
 
 H100 = Hardware(cpus=16, gpus=(79.1,))
 DEEP = ("model.n_layers=80", "model.dim=1024", "model.n_heads=16", "training.seq_len=2048")

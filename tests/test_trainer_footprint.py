@@ -18,10 +18,11 @@ from trainer.config import (
 from trainer.engines.solo import SoloEngine, _step
 from trainer.engines.stacked import pays
 from trainer.footprint import Memory, parameter_count, peak_memory
-from trainer.footprint.memory import GIB, effective_batch, stacks, step_memory
+from trainer.footprint.memory import effective_batch, stacks, step_memory
 from trainer.footprint.parameters import vocabulary_of
 from trainer.footprint.probe import LiveStorages, probe
 from trainer.tasks import build_task, vocab_size
+from trainer.units import GIB
 
 TOLERANCE = 0.025
 """Of the closed form, against the step it describes."""

@@ -15,10 +15,12 @@ from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import trainer_help as help
-from trainer import FitResult, Member, Reason, RunConfig, Verdict, fit, loop, stopwatch
+from trainer import FitResult, Member, Reason, RunConfig, Verdict, fit, stopwatch
+from trainer import run as running
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.reporting import GO_ON
 from trainer.schedule import learning_rate
+from trainer.tasks.corpus.task import CorpusTask
 from trainer.tasks.modular import ModularTask
 
 DECODER = {"kind": "decoder", "dim": 8, "n_layers": 1, "n_heads": 2}
@@ -207,7 +209,7 @@ def test_a_full_disk_fails_the_member_with_its_reason(
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LOCK_WAIT_S", 0)
+    monkeypatch.setattr(running, "LOCK_WAIT_S", 0)
     with FileLock(tmp_path / ".lock"):
         result, _ = help.run(help.modular(), tmp_path)
     assert result.reason is Reason.FAILED and "another process trains in" in result.detail
@@ -427,6 +429,28 @@ def test_a_step_that_the_loss_scaler_leaves_out_is_no_divergence(
     assert broken.rows() == rows
     plain = help.run(help.modular(), tmp_path / "fp32")[1].rows()
     assert not any("optim/skipped_steps" in row for row in plain.values())
+
+
+def test_a_step_whose_loss_overflows_is_left_out_of_the_mean_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abcdefgh ijklmnop\n" * 60)
+    config = help.corpus(str(text), tier={"precision": "fp16"}, logging={"log_interval": 1})
+    loss = CorpusTask.loss
+    calls = itertools.count()
+
+    def overflows(task: CorpusTask, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        value = loss(task, logits, targets)
+        return value * math.inf if torch.is_grad_enabled() and next(calls) in (1, 3) else value
+
+    monkeypatch.setattr(CorpusTask, "loss", overflows)
+    result, reporter = help.run(config, tmp_path / "run")
+    assert result.reason is Reason.FINISHED, result.detail
+    rows = reporter.rows()
+    assert rows[5]["optim/skipped_steps"] == 2 and "train/loss" not in rows[2]
+    done = [rows[step]["train/loss"] for step in (1, 3, 5)]
+    assert rows[5]["train/mean_loss"] == pytest.approx(sum(done) / 3, rel=1e-12)
 
 
 def test_a_run_whose_every_step_is_left_out_has_diverged(

@@ -1,9 +1,10 @@
 """Train a cohort of models; know nothing of sweeps, Ray or Hydra.
 
-Read `loop.py` first: `fit`, top to bottom. `config.py` says what a run is, `tasks/` what
-is learned, `models/` what learns, `engines/` how a cohort computes, and how one model on several
-processes; `execution.py` with which kernels, `ladder.py` what happens without memory. `footprint/`
-predicts what a run takes, `grokking.py` says when it has generalised, `evaluation/` judges a checkpoint.
+Read `loop.py` first, then `run.py`: a cohort, and one member of it. `config.py` says what a run is,
+`tasks/` what is learned, `models/` what learns, `engines/` how a cohort computes, and how one model on
+several processes; `computation.py` with which kernels, `ladder.py` what happens without memory.
+`footprint/` predicts what a run takes, `grokking.py` says when it has generalised, `evaluation/` judges a
+checkpoint.
 
     from trainer import Member, RunConfig, fit
     results = fit([Member("a", RunConfig(), Path("out"))], reporter)

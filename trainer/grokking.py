@@ -27,6 +27,7 @@ generalised stays the first. A streak that the end of a run cuts short does not 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any
@@ -45,7 +46,7 @@ METRICS = (MEMORISED_STEP, GENERALISED_STEP, DELAY)
 """What a run reports once it is known, and a sweep can be judged by: times until something happens,
 which a run that ends before it does not know."""
 MEAN_LOSS = "train/mean_loss"
-"""Mean training loss in nats since the evaluation before; what text is memorised by."""
+"""Mean training loss in nats since the evaluation before, of the steps that were done; what text is memorised by."""
 
 
 class GrokState(IntEnum):
@@ -153,7 +154,7 @@ class LossTracker(AccuracyTracker):
         self._level: float | None = None
 
     def _memorises(self, metrics: dict[str, float]) -> bool:
-        return metrics[MEAN_LOSS] <= (1 - GAP) * metrics["val/loss"]
+        return metrics.get(MEAN_LOSS, math.inf) <= (1 - GAP) * metrics["val/loss"]
 
     def _generalises(self, step: int, metrics: dict[str, float]) -> bool:
         loss = metrics["val/loss"]

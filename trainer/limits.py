@@ -13,8 +13,8 @@ import torch
 
 from trainer.config import LimitsConfig
 from trainer.reporting import Reason
+from trainer.units import GIB
 
-GIB = 2**30
 MEMORY_CHECK_S = 0.5
 
 

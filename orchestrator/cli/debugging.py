@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.cli import complete, console, options
 from orchestrator.cli.again import typed_as
-from orchestrator.cli.execution import say_execution
+from orchestrator.cli.computation import say_computation
 from orchestrator.cli.plans import plan_of
 from orchestrator.errors import Exit, Problem, UsageError, check_choice
 from orchestrator.preflight import check_ready
@@ -195,7 +195,7 @@ def _train(
 ) -> FitResult:
     from orchestrator.replay import train_alone
 
-    say_execution(config, hardware)
+    say_computation(config, hardware)
     gc.enable()
     on_error = _stop_at if pdb else _show_traceback
     return train_alone(trial_id, config, hardware, narrator, on_error)

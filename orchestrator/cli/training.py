@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import console, options, pipeline
-from orchestrator.cli.execution import say_execution
+from orchestrator.cli.computation import say_computation
 from orchestrator.cli.plans import plan_of
 from orchestrator.preflight import check_ready
 
@@ -233,7 +233,7 @@ def _run(
         console.say(f"note: {note}")
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     if execution.executor == "inline" and len(plan.trials) == 1:
-        say_execution(plan.trials[0].config, hardware)
+        say_computation(plan.trials[0].config, hardware)
     gc.enable()
     with console.following() as audience:
         outcome = sweeps.run(

@@ -31,12 +31,12 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from trainer.computation import computation_of, with_kernel
 from trainer.config import DecoderConfig, RunConfig
 from trainer.distributed import Group
 from trainer.engines import Advance, State
 from trainer.engines.solo import SoloEngine, Unit, _step
 from trainer.errors import DivergedError, RanksLostError
-from trainer.execution import execution_of, with_kernel
 from trainer.models import build_model
 from trainer.models.decoder import Block
 from trainer.optim import STATE, AdamW
@@ -136,8 +136,8 @@ class ShardedEngine(SoloEngine):
             self.units[key] = self._unit(config, task)
 
     def _unit(self, config: RunConfig, task: Task) -> ShardedUnit:
-        execution = execution_of(config, task.vocab_size, task.tokens_per_step)
-        model = build_model(with_kernel(config, execution), task.vocab_size)
+        computation = computation_of(config, task.vocab_size, task.tokens_per_step)
+        model = build_model(with_kernel(config, computation), task.vocab_size)
         mesh = DeviceMesh.from_group(self.group.data, self.group.device)
         for module in model.modules():
             if isinstance(module, Block):
@@ -163,7 +163,7 @@ class ShardedEngine(SoloEngine):
             ),
             loss_scaler(config.tier),
             isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
-            execution,
+            computation,
             rank=self.group.rank,
             ranks=self.group.size,
             group=self.group,

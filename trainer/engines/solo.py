@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from trainer.compilation import compile_blocks, eager, leave_eager, why_not_compiled
+from trainer.computation import Choice, Computation, computation_of, with_kernel
 from trainer.config import DecoderConfig, RunConfig
 from trainer.engines import Advance, State
 from trainer.engines.captured import CapturedPass, Compute
 from trainer.engines.passes import passes
 from trainer.errors import DivergedError
-from trainer.execution import Choice, Execution, execution_of, with_kernel
 from trainer.models import build_model
 from trainer.optim import AdamW, build_optimizer, clip, export_state, restore_state
 from trainer.precision import autocast, loss_scaler, products
@@ -43,7 +43,7 @@ class Unit:
         optimizer: Of the parameters.
         scaler: A pass-through unless the precision is fp16.
         has_dropout: Whether a pass draws random numbers.
-        execution: How it is computed; None where there is no choice.
+        computation: How it is computed; None where there is no choice.
         captured: Its pass as a CUDA graph, once there is one.
         skipped: Steps that the loss scaler left out, since step 0.
         skipped_in_a_row: Of them, those since the last step that was not.
@@ -58,7 +58,7 @@ class Unit:
     optimizer: AdamW
     scaler: torch.amp.GradScaler
     has_dropout: bool
-    execution: Execution | None = None
+    computation: Computation | None = None
     captured: CapturedPass | None = None
     skipped: int = 0
     skipped_in_a_row: int = 0
@@ -89,10 +89,10 @@ class SoloEngine:
 
     def add(self, key: str, config: RunConfig, task: Task) -> None:
         """Build the member's model and optimizer at step 0, from its seed."""
-        execution = execution_of(config, task.vocab_size, task.tokens_per_step)
-        model = build_model(with_kernel(config, execution), task.vocab_size)
+        computation = computation_of(config, task.vocab_size, task.tokens_per_step)
+        model = build_model(with_kernel(config, computation), task.vocab_size)
         model.to(config.tier.device)
-        if execution is not None and execution.compiled:
+        if computation is not None and computation.compiled:
             compile_blocks(model)
         self.units[key] = Unit(
             config,
@@ -102,13 +102,13 @@ class SoloEngine:
             build_optimizer(model, config.training),
             loss_scaler(config.tier),
             isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
-            execution,
+            computation,
         )
 
     def remove(self, key: str) -> None:
         """Forget a member."""
         unit = self.units.pop(key, None)
-        if unit is not None and unit.execution is not None and unit.execution.compiled:
+        if unit is not None and unit.computation is not None and unit.computation.compiled:
             del unit
             gc.collect()  # a compiled block and its code hold each other, and with it the GPU's memory
 
@@ -145,7 +145,7 @@ class SoloEngine:
         """Return the task's metrics of `split` under the member's weights."""
         unit, tier = self.units[key], self.units[key].config.tier
         unit.model.eval()
-        compiled = unit.execution is not None and unit.execution.compiled
+        compiled = unit.computation is not None and unit.computation.compiled
         with products(tier), autocast(tier), eager(compiled):
             return unit.task.evaluate(unit.model, split, unit.config.tier.device)
 
@@ -240,19 +240,19 @@ def _pass(
         captures: Whether the pass may be recorded, or done again: the gradients are still empty.
     """
     compute = partial(_compute, unit, share)
-    if captures and unit.captured is None and unit.execution and unit.execution.graphed:
+    if captures and unit.captured is None and unit.computation and unit.computation.graphed:
         _capture(unit, compute, x, y)
     if unit.captured is not None and unit.captured.fits(x):
         return unit.captured(x, y)
     try:
         return compute(x, y)
     except RuntimeError as error:
-        if not (captures and unit.execution and unit.execution.compiled):
+        if not (captures and unit.computation and unit.computation.compiled):
             raise
         if not (why := why_not_compiled(error)):
             raise
         off = Choice("off", f"the blocks cannot be compiled: {why}")
-    unit.execution = replace(unit.execution, compilation=off)
+    unit.computation = replace(unit.computation, compilation=off)
     warnings.warn(f"compilation {off}", stacklevel=2)
     leave_eager(unit.model)
     unit.clear_gradients()  # of the blocks that came before
@@ -266,9 +266,9 @@ def _capture(unit: Unit, compute: Compute, x: torch.Tensor, y: torch.Tensor) -> 
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:  # an operation of the model that cannot be recorded
-        assert unit.execution is not None
+        assert unit.computation is not None
         off = Choice("off", f"the pass cannot be recorded: {error}")
-        unit.execution = replace(unit.execution, cuda_graphs=off)
+        unit.computation = replace(unit.computation, cuda_graphs=off)
         warnings.warn(f"cuda graphs {off}", stacklevel=2)
         unit.clear_gradients()  # of the passes that were to warm up
 

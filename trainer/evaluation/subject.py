@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from trainer.checkpoint import MODEL_FILE
+from trainer.computation import computation_of, with_kernel
 from trainer.config import CorpusData, RunConfig
 from trainer.errors import InputError
 from trainer.evaluation.manifest import config_of, verified
-from trainer.execution import execution_of, with_kernel
 from trainer.identity import PLACES, deciding_settings
 from trainer.models import build_model
 from trainer.precision import autocast
@@ -149,8 +149,8 @@ def load(checkpoint: Path, config: RunConfig) -> Subject:
     except (OSError, SafetensorError) as error:
         raise InputError(f"the checkpoint is damaged: {error}") from error
     torch.set_num_threads(config.tier.cpus)
-    execution = execution_of(config, task.vocab_size, task.tokens_per_step)
-    model = build_model(with_kernel(config, execution), task.vocab_size)
+    computation = computation_of(config, task.vocab_size, task.tokens_per_step)
+    model = build_model(with_kernel(config, computation), task.vocab_size)
     _refuse_other_weights(weights, model)
     model.load_state_dict(weights, assign=True)
     model.requires_grad_(False)

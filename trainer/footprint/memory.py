@@ -15,8 +15,8 @@ from trainer.footprint.activations import WIDE, Pass
 from trainer.footprint.parameters import parameter_count
 from trainer.ladder import rows_a_pass
 from trainer.tasks import evaluation_rows
+from trainer.units import GIB
 
-GIB = 2**30
 CONTEXT = GIB
 """Of the CUDA context and the workspaces of its libraries."""
 FRAGMENTATION = 0.1
@@ -174,7 +174,7 @@ def _decoder(
 
 
 def _may_be_recorded(config: RunConfig) -> bool:
-    """Return whether a pass may become a CUDA graph; `trainer.execution` leaves it in a short run."""
+    """Return whether a pass may become a CUDA graph; `trainer.computation` leaves it in a short run."""
     model, tier = config.model, config.tier
     if not isinstance(model, DecoderConfig) or tier.device == "cpu" or tier.ranks > 1:
         return False

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import sdpa_kernel
 
+from trainer.computation import KERNELS
 from trainer.config import DecoderConfig, TierConfig
-from trainer.execution import KERNELS
 from trainer.models.layers import Embedding, FeedForward, LayerNorm, Linear, RMSNorm, Rotary
 from trainer.models.recompute import recomputed
 

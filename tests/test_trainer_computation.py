@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 
 from tests import trainer_help as help
 from trainer import Reason, RunConfig
+from trainer.computation import Choice, Computation, attention_kernel, computation_of
 from trainer.engines import make_engine
 from trainer.evaluation.subject import load
-from trainer.execution import Choice, Execution, attention_kernel, execution_of
 from trainer.models import build_model
 from trainer.tasks import Task, build_task
 
@@ -30,16 +30,16 @@ def decoder(tier: dict[str, Any] | None = None, **sections: dict[str, Any]) -> R
     return help.modular(model=DECODER, tier=tier or {}, **sections)
 
 
-def on_a_gpu(monkeypatch: pytest.MonkeyPatch, tier: dict[str, Any], **sections: Any) -> Execution:
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, tier: dict[str, Any], **sections: Any) -> Computation:
     """Return what would be done on a GPU; which kernel it has is not asked."""
-    monkeypatch.setattr("trainer.execution.attention_kernel", lambda *_: Choice("flash"))
+    monkeypatch.setattr("trainer.computation.attention_kernel", lambda *_: Choice("flash"))
     base: dict[str, Any] = {"model": DEEP, "training": {"seq_len": 512}}
     config = RunConfig.model_validate(
         {name: base.get(name, {}) | sections.get(name, {}) for name in base}
         | {"tier": {"device": "cuda", "precision": "bf16"} | tier}
     )
     assert isinstance(config.training.batch_size, int)
-    how = execution_of(config, 8192, config.training.batch_size * 512)
+    how = computation_of(config, 8192, config.training.batch_size * 512)
     assert how is not None
     return how
 
@@ -83,19 +83,19 @@ def test_a_kernel_that_cannot_be_used_is_replaced_in_an_evaluation_too(tmp_path:
 
 def test_a_model_without_a_choice_says_nothing(tmp_path: Path) -> None:
     config = help.modular()
-    assert execution_of(config, 8, 3) is None
+    assert computation_of(config, 8, 3) is None
     help.run(config, tmp_path)
     assert not (tmp_path / "log.txt").exists()
 
 
 def test_a_cpu_does_not_compile_by_itself_and_says_why() -> None:
-    how = execution_of(decoder({"tf32": True}), 8, 60)
+    how = computation_of(decoder({"tf32": True}), 8, 60)
     assert how is not None and not (how.compiled or how.graphed)
     assert str(how) == (
         "attention flash (torch's choice); recomputation off; compilation off (on a CPU it takes 10"
         " to 20 s and gains a tenth at most); cuda graphs off (no GPU); tf32 off (no GPU)"
     )
-    asked = execution_of(decoder({"compile": True}), 8, 60)
+    asked = computation_of(decoder({"compile": True}), 8, 60)
     assert asked is not None and str(asked.compilation) == "on"
 
 
@@ -322,7 +322,7 @@ def test_a_step_around_a_recorded_pass_is_the_plain_step(
 ) -> None:
     config = decoder({"micro_batch": 10}, training={"steps": 6})  # 25 pairs: 10, 10 and 5
     _, plain = help.run(config, tmp_path / "plain")
-    monkeypatch.setattr("trainer.execution._cuda_graphs", lambda *_: Choice("on"))
+    monkeypatch.setattr("trainer.computation._cuda_graphs", lambda *_: Choice("on"))
     monkeypatch.setattr("trainer.engines.solo.CapturedPass", Recomputing)
     _, recorded = help.run(config, tmp_path / "recorded")
     assert recorded.rows() == plain.rows()
@@ -336,7 +336,7 @@ def test_a_pass_that_cannot_be_recorded_is_computed_and_told(
 
     config = decoder(training={"steps": 6})
     _, plain = help.run(config, tmp_path / "plain")
-    monkeypatch.setattr("trainer.execution._cuda_graphs", lambda *_: Choice("on"))
+    monkeypatch.setattr("trainer.computation._cuda_graphs", lambda *_: Choice("on"))
     monkeypatch.setattr("trainer.engines.solo.CapturedPass", refuses)
     with pytest.warns(UserWarning, match="cuda graphs off .the pass cannot be recorded: operation"):
         _, other = help.run(config, tmp_path / "other")

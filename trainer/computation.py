@@ -1,4 +1,4 @@
-"""How a run is executed on its device, with the reason for each choice. Read `Execution`.
+"""How a run is computed on its device, with the reason for each choice. Read `Computation`.
 
 A tier says what is wanted; here is what is done: which attention kernel takes this precision and
 this model, what is computed again in the backward pass, what is compiled. None of it decides what
@@ -53,7 +53,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Execution:
+class Computation:
     """What is done for one run, one choice a field; the names are those a person reads.
 
     Args:
@@ -87,8 +87,8 @@ class Execution:
         return "; ".join(said)
 
 
-def execution_of(config: RunConfig, vocab_size: int, tokens_per_step: int) -> Execution | None:
-    """Return how a run is executed on this machine; None for a model that leaves no choice.
+def computation_of(config: RunConfig, vocab_size: int, tokens_per_step: int) -> Computation | None:
+    """Return how a run is computed on this machine; None for a model that leaves no choice.
 
     Args:
         config: The run config; its device is there.
@@ -104,7 +104,7 @@ def execution_of(config: RunConfig, vocab_size: int, tokens_per_step: int) -> Ex
     steps = config.training.steps
     launches_s = math.ceil(tokens_per_step / tokens) * model.n_layers * EAGER_LAYER_S
     computing_s = step_flops(config, vocab_size, tokens_per_step) / GPU_FLOPS
-    return Execution(
+    return Computation(
         attention_kernel(
             tier.device, tier.precision, model.dim // model.n_heads, model.dropout, tier.attention
         ),
@@ -197,9 +197,9 @@ def _tf32(tier: TierConfig) -> Choice:
     return Choice("on" if tier.tf32 else "off")
 
 
-def with_kernel(config: RunConfig, execution: Execution | None) -> RunConfig:
+def with_kernel(config: RunConfig, computation: Computation | None) -> RunConfig:
     """Return the config with the attention kernel that is used, where it is not the one asked for."""
-    if execution is None or config.tier.attention in ("auto", execution.attention.value):
+    if computation is None or config.tier.attention in ("auto", computation.attention.value):
         return config
-    tier = config.tier.model_copy(update={"attention": execution.attention.value})
+    tier = config.tier.model_copy(update={"attention": computation.attention.value})
     return config.model_copy(update={"tier": tier})
