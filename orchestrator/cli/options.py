@@ -102,6 +102,14 @@ Strict = Annotated[
     bool,
     typer.Option("--strict", help="Refuse duplicate trials, and checkpoints that will not fit."),
 ]
+TableFormat = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="table, md, csv or json.",
+        autocompletion=complete.among("table", "md", "csv", "json"),
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print data and errors only.")]
 Overrides = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import complete, console, options
+from orchestrator.cli import console, options
 from orchestrator.cli.again import typed_as
 from orchestrator.errors import Problem, UsageError, check_choice, gathering
 
@@ -51,14 +51,7 @@ def plan(
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print every setting and where it came from.")
     ] = False,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="table, md, csv or json.",
-            autocompletion=complete.among("table", "md", "csv", "json"),
-        ),
-    ] = "table",
+    output: options.TableFormat = "table",
     quiet: options.Quiet = False,
 ) -> int:
     """Print what a sweep would train, and what that costs. Nothing of it runs."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import complete, console, options
+from orchestrator.cli import console, options
 from orchestrator.cli.again import setting
 from orchestrator.errors import Exit, Problem, UsageError, check_choice
 
@@ -73,14 +73,7 @@ def train(
     val_frac: Annotated[
         float, typer.Option("--val-frac", help="As data.val_frac of the runs to come.")
     ] = 0.05,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="table, md, csv or json.",
-            autocompletion=complete.among("table", "md", "csv", "json"),
-        ),
-    ] = "table",
+    output: options.TableFormat = "table",
     quiet: options.Quiet = False,
 ) -> int:
     """Train byte-level BPE vocabularies on a text's train split, and choose one.
