@@ -21,9 +21,10 @@ from orchestrator.layout import RunDirectory, read_plan
 from orchestrator.leaderboard import build, render
 from orchestrator.ledger import Event, Ledger, State, TrialRecord
 from orchestrator.objective import Objective
+from orchestrator.sweep_id import sweep_hash
 from trainer.checkpoint_files import complete_checkpoints, verify
 from trainer.config import RunConfig
-from trainer.identity import CODE_VERSION, fingerprint, trial_and_point_id
+from trainer.identity import CODE_VERSION, trial_and_point_id
 from trainer.reporting import Reason
 
 
@@ -100,7 +101,7 @@ def _plan(
     ids = [trial.id for trial in trials]
     if ids != _ids(plan):
         yield Problem("its trials are not those of the ledger", "plan.json")
-    made = fingerprint({"trials": ids, "objective": sweep["objective"]})
+    made = sweep_hash(ids, sweep["objective"], sweep.get("baseline"))
     for name, found in (("plan.json", plan["hash"]), ("ledger.db", sweep["hash"])):
         if found != made:
             yield Problem(f"the sweep's hash is {found[:10]}, its trials give {made[:10]}", name)
