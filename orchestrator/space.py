@@ -93,8 +93,10 @@ class Space:
 
     def rows(self, dimension: Sequence[Axis]) -> list[dict[str, Any]]:
         """Return the values of a dimension, those of axes that move together side by side."""
-        return [dict(zip((a.key for a in dimension), values, strict=True))
-                for values in zip(*(a.values for a in dimension), strict=True)]
+        return [
+            dict(zip((a.key for a in dimension), values, strict=True))
+            for values in zip(*(a.values for a in dimension), strict=True)
+        ]
 
     def holds(self, point: Point) -> bool:
         """Return whether a point is one of a finite space."""

@@ -18,7 +18,7 @@ import yaml
 from orchestrator.errors import Problem, StorageError
 from orchestrator.events import to_line
 from orchestrator.layout import RunDirectory, read_plan
-from orchestrator.leaderboard import build, render
+from orchestrator.leaderboard import Comparison, build, render
 from orchestrator.ledger import Event, Ledger, State, TrialRecord
 from orchestrator.objective import Objective
 from orchestrator.sweep_id import sweep_hash
@@ -84,7 +84,7 @@ def find_damage(directory: RunDirectory) -> Examination:
     problems += _events(directory, events, live)
     if not live:
         problems += _leftovers(directory)
-        problems += _leaderboard(directory, trials, Objective(**sweep["objective"]))
+        problems += _leaderboard(directory, trials, sweep)
     count = sum(map(len, rows.values()))
     what = f"{len(trials)} trials, {count} rows, {checkpoints} checkpoints, {len(events)} events"
     still = "; a process is writing, so what it renews was left out" if live else ""
@@ -198,7 +198,7 @@ _DRAFTS = (".tmp-", ".ledger.db.draft")
 
 
 def _leaderboard(
-    directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective
+    directory: RunDirectory, trials: Sequence[TrialRecord], sweep: dict[str, Any]
 ) -> Iterator[Problem]:
     if any(trial.pending for trial in trials):
         return  # written again when they have ended
@@ -213,6 +213,12 @@ def _leaderboard(
     except (OSError, ValueError, KeyError, TypeError):
         yield Problem("damaged", path.name, hint)
         return
-    board = build(trials, objective, title=directory.path.name, run_directory=str(where))
+    board = build(
+        trials,
+        Objective(**sweep["objective"]),
+        title=directory.path.name,
+        run_directory=str(where),
+        comparison=Comparison.of(sweep),
+    )
     if json.loads(render(board, "json")) != there:
         yield Problem("is not what the ledger gives", path.name, hint)

@@ -29,7 +29,7 @@ LAYERS = (
     {"group_axis", "progress"},
     {"space_table", "overrides", "space_check"},
     {"groups"},
-    {"compose", "cohort", "referee", "objective", "events", "tier_question", "lookup"},
+    {"compose", "cohort", "launch", "referee", "objective", "events", "tier_question", "lookup"},
     {"explain", "names", "fitting", "lessons"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
     | {"signals", "spellings", "durations", "sweep_id"},

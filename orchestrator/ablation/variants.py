@@ -1,5 +1,4 @@
-"""The space of an ablation: the axes that were given, or the parts that can be left out, around
-a baseline."""
+"""The space of an ablation: axes that were given, or parts to be left out, around a baseline."""
 
 from __future__ import annotations
 
