@@ -29,7 +29,7 @@ from orchestrator.settings import default_of
 from orchestrator.space import Space
 from orchestrator.space_check import check_space
 from orchestrator.space_table import SEED
-from orchestrator.strategy import make_strategy, points_asked
+from orchestrator.strategy import AROUND, make_strategy, points_asked
 from orchestrator.sweep_id import sweep_hash
 from orchestrator.template import Template
 from orchestrator.toml_file import flatten
@@ -174,7 +174,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         | ({SEED: "seeds"} if seeds is not None else {})
         | dict.fromkeys(_differing(planned, trials[0].config.tier), PLACE),
         notes=composition.notes,
-        baseline=None if space.baseline is None else trials[0].point_id,
+        baseline=trials[0].point_id if space.baseline or reading.method in AROUND else None,
         ablation=reading.ablation,
     )
 

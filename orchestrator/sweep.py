@@ -53,12 +53,14 @@ class Outcome:
         trials: As the ledger has them now.
         trained: Trials that were started in this attempt.
         board: The leaderboard, as it was written.
+        ablation: Whether its points are the variants of an ablation.
     """
 
     directory: RunDirectory
     trials: list[TrialRecord]
     trained: int
     board: Leaderboard
+    ablation: bool = False
 
     @property
     def exit_code(self) -> Exit:
@@ -279,7 +281,8 @@ def carry_on(
     write_leaderboard(directory.path, board)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
-    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials), board)
+    trained = sum(t.attempts > attempts[t.id] for t in trials)
+    return Outcome(directory, trials, trained, board, "ablation" in recorded)
 
 
 def _train(

@@ -21,6 +21,8 @@ STRATEGIES = {
 }
 LISTING = ("grid", "leave-one-out", "one-at-a-time")
 """Those that go through the values of each axis, and so take no continuum of them."""
+AROUND = ("leave-one-out", "one-at-a-time")
+"""Those whose first point is the one that the others are compared with."""
 
 
 class Strategy(Protocol):
