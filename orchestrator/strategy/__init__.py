@@ -14,14 +14,14 @@ from orchestrator.space import Point, Space
 
 STRATEGIES = {
     "grid": "orchestrator.strategy.grid.GridStrategy",
-    "leave-one-out": "orchestrator.strategy.leave_one_out.LeaveOneOutStrategy",
-    "one-at-a-time": "orchestrator.strategy.one_at_a_time.OneAtATimeStrategy",
     "random": "orchestrator.strategy.random.RandomStrategy",
     "sobol": "orchestrator.strategy.sobol.SobolStrategy",
+    "one-at-a-time": "orchestrator.strategy.one_at_a_time.OneAtATimeStrategy",
+    "leave-one-out": "orchestrator.strategy.leave_one_out.LeaveOneOutStrategy",
 }
-LISTING = ("grid", "leave-one-out", "one-at-a-time")
+LISTING = ("grid", "one-at-a-time", "leave-one-out")
 """Those that go through the values of each axis, and so take no continuum of them."""
-AROUND = ("leave-one-out", "one-at-a-time")
+AROUND = ("one-at-a-time", "leave-one-out")
 """Those whose first point is the one that the others are compared with."""
 
 
