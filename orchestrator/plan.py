@@ -158,7 +158,10 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         composition.notes.append(_left_out(duplicates))
     if most is not None and len(trials) >= most and space.finite:
         wanted = points_asked(reading.method, space) * len(chosen) - duplicates
-        composition.notes.extend(_cut(space, len(trials), wanted))
+        cut = _cut(space, len(trials), wanted)
+        if cut and reading.ablation is not None:
+            cut.append(f"ablation.max_runs is spent on whole variants of {len(chosen)} seeds")
+        composition.notes.extend(cut)
     if reading.ablation is not None:
         _refuse_alone(trials, most)
     first = composition.settings | draw.settings(trials[0].changed)

@@ -28,13 +28,13 @@ def read_baseline(given: dict[str, Any] | str | None, place: str) -> dict[str, A
         UsageError: It cannot be read, or names no setting.
     """
     values: dict[str, Any] = {}
-    if isinstance(given, str):
+    if isinstance(given, str) and "=" in given:
         read = parse_overrides([part for part in re.split(r",(?=[\w.]+=)", given) if part.strip()])
         values = {**read.groups, **read.settings}
         if read.axes:
             message = f"ablation.baseline: got several values for {', '.join(read.axes)}"
             raise UsageError(Problem(f"{message}, expected one of each", place, HINT))
-    elif given is not None:
+    elif isinstance(given, dict):
         values = flatten(given)
     if given is not None and not values:
         message = f"ablation.baseline: got {shown(given)}, expected values of axes"

@@ -35,7 +35,7 @@ def ablate(
             help="Axes (loss.composite.smoothness.weight=0.0,0.1), ablation.KEY=VALUE, settings,"
             " groups.",
             show_default=False,
-            autocompletion=complete.settings,
+            autocompletion=complete.ablation,
         ),
     ] = None,
     multirun: Annotated[
