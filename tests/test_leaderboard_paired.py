@@ -267,6 +267,34 @@ def test_a_sweep_without_a_baseline_is_as_it_was() -> None:
         assert "difference" not in text and "judgement" not in text and "baseline" not in text
 
 
+def test_of_many_axes_a_variant_is_named_by_what_it_changes() -> None:
+    keys = [f"loss.composite.{term}.weight" for term in ("smoothness", "fft", "asymmetry")]
+    base = dict.fromkeys(keys, 0.1) | {"symbolic": "all"}
+    changed = {
+        "base": base,
+        "better": base | {keys[0]: 0.0},
+        "noise": base | {keys[1]: 0.5, "symbolic": "none"},
+        "lost": {key: base[key] for key in keys},
+    }
+    trials = [replace(t, changed=changed[t.point_id]) for t in trials_of(SEVERAL)]
+    made = Comparison("base", 10)
+    board = build(trials, SCORE, title="terms", run_directory="runs/t", comparison=made)
+    names = {e.point_id: board.variant(e) for e in board.entries}
+    assert names == {
+        "base": "baseline",
+        "better": "smoothness.weight 0",
+        "noise": "fft.weight 0.5, symbolic none",
+        "lost": "no symbolic",
+    }
+    for format in ("table", "md", "html"):
+        assert "smoothness.weight 0" in render(board, format), format
+    assert "composite" not in render(board, "table")
+    entries = json.loads(render(board, "json"))["entries"]
+    assert {e["variant"]: e["changed"][keys[1]] for e in entries} == {
+        names[point]: values[keys[1]] for point, values in changed.items()
+    }
+
+
 def test_links_are_escaped_and_relative() -> None:
     board = replace(board_of(SEVERAL), links=(("Loss | <b>", 'diagnostics/a b"><script>.html'),))
     page, markdown = render(board, "html"), render(board, "md")

@@ -13,8 +13,9 @@ with its baseline, where it has one.
 from __future__ import annotations
 
 from orchestrator.leaderboard.export import FORMATS, render, render_top, write_leaderboard
+from orchestrator.leaderboard.paired import Comparison
 from orchestrator.leaderboard.ranking import Entry, rank
-from orchestrator.leaderboard.table import Comparison, Leaderboard, build, command_of
+from orchestrator.leaderboard.table import Leaderboard, build, command_of
 
 __all__ = [
     "FORMATS",

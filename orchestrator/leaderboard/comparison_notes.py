@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.leaderboard.paired import CONFIDENCE, SIGNIFICANT, Judgement, Paired
 from orchestrator.leaderboard.ranking import Entry
 from orchestrator.leaderboard.text import one_line, setting
+from orchestrator.leaderboard.variant import MOST_AXES
 from orchestrator.objective import Objective
 
 
@@ -39,8 +40,11 @@ def _on_differences(
 ) -> Iterable[str]:
     variants = len(entries) - 1
     compared = len(found) - 1
-    named = ", ".join(f"{key} {setting(value)}" for key, value in base.changed.items())
-    baseline = f"the baseline ({one_line(named)}, rank {base.rank})"
+    named = f"rank {base.rank}"
+    if 0 < len(base.changed) <= MOST_AXES:
+        values = ", ".join(f"{key} {setting(value)}" for key, value in base.changed.items())
+        named = f"{one_line(values)}, {named}"
+    baseline = f"the baseline ({named})"
     if base.n_seeds == 1:
         yield (
             f"Differences are to {baseline}. One seed: they have no interval, and chance alone may"

@@ -68,6 +68,7 @@ def render_top(board: Leaderboard, most: int, width: int | None = None) -> str:
             most, more = most + 1, 0
         names = (
             "rank",
+            "variant",
             *board.axes,
             board.objective.metric,
             "n_finished",

@@ -21,6 +21,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.leaderboard.ranking import Entry
 from orchestrator.objective import Objective
@@ -41,6 +42,26 @@ class Judgement(StrEnum):
     NOT_SEPARABLE = "not separable"
     SAME = "the same in every seed"
     ONE_SEED = "one seed"  # a difference, and no measure of chance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the points of a sweep are compared with.
+
+    Args:
+        baseline: Id of the point.
+        top_n: Ranked points that a person is shown first; None for all.
+    """
+
+    baseline: str
+    top_n: int | None = None
+
+    @classmethod
+    def of(cls, sweep: Mapping[str, Any]) -> Comparison | None:
+        """Return that of a sweep, as its ledger describes it; None where it names no baseline."""
+        if sweep.get("baseline") is None:
+            return None
+        return cls(str(sweep["baseline"]), sweep.get("ablation", {}).get("top_n"))
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,9 @@ def chart(board: Leaderboard) -> Chart | None:
     bars = [
         Bar(
             rank=entry.rank or 0,
-            label=one_line(
+            label=board.variant(entry)
+            if board.names_variants
+            else one_line(
                 ", ".join(f"{short[axis]} {setting(v)}" for axis, v in entry.changed.items())
             ),
             said=entry_figure(entry, board.objective),

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.leaderboard.comparison_notes import comparison_notes
 from orchestrator.leaderboard.notes import Verdict, notes, verdict_on
-from orchestrator.leaderboard.paired import Paired, paired
+from orchestrator.leaderboard.paired import Comparison, Paired, paired
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.text import (
     duration,
@@ -27,32 +27,13 @@ from orchestrator.leaderboard.text import (
     spelled,
     with_interval,
 )
+from orchestrator.leaderboard.variant import MOST_AXES, variant_of
 from orchestrator.ledger import TrialRecord
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
 LONGEST_SETTING = 24
 """Characters of one value in what sets a trial apart."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the points of a sweep are compared with.
-
-    Args:
-        baseline: Id of the point.
-        top_n: Ranked points that a person is shown first; None for all.
-    """
-
-    baseline: str
-    top_n: int | None = None
-
-    @classmethod
-    def of(cls, sweep: Mapping[str, Any]) -> Comparison | None:
-        """Return that of a sweep, as its ledger describes it; None where it names no baseline."""
-        if sweep.get("baseline") is None:
-            return None
-        return cls(str(sweep["baseline"]), sweep.get("ablation", {}).get("top_n"))
 
 
 @dataclass(frozen=True)
@@ -90,6 +71,24 @@ class Leaderboard:
     def most_shown(self) -> int | None:
         """Ranked points that a person is shown first; None for all."""
         return None if self.comparison is None else self.comparison.top_n
+
+    @property
+    def baseline(self) -> Entry | None:
+        """The point that the others are compared with."""
+        if self.comparison is None:
+            return None
+        found = (e for e in self.entries if e.point_id == self.comparison.baseline)
+        return next(found, None)
+
+    @property
+    def names_variants(self) -> bool:
+        """Whether a point is named by what it changes of the baseline, not by all its values."""
+        return len(self.axes) > MOST_AXES and self.baseline is not None
+
+    def variant(self, entry: Entry) -> str:
+        """Return what a point changes of the baseline."""
+        assert self.baseline is not None
+        return variant_of(entry.changed, self.baseline.changed)
 
     @property
     def test_metric(self) -> str | None:
@@ -221,12 +220,19 @@ def cells(board: Leaderboard) -> Table:
     columns: list[tuple[Column, Callable[[Entry], Cell]]] = [
         (Column("rank", "rank", numeric=True), lambda e: Cell(e.rank, _text(e.rank)))
     ]
+    if board.names_variants:
+        columns.append((Column("variant", "variant"), lambda e: Cell(v := board.variant(e), v)))
     for axis in board.axes:
         values = [entry.changed.get(axis) for entry in board.entries]
         numeric = all(is_number(value) for value in values if value is not None)
         columns.append(
             (
-                Column(axis, short[axis], numeric=numeric, axis=True),
+                Column(
+                    axis,
+                    None if board.names_variants else short[axis],
+                    numeric=numeric,
+                    axis=True,
+                ),
                 lambda e, axis=axis: (  # type: ignore[misc]
                     Cell(e.changed[axis], setting(e.changed[axis]))
                     if axis in e.changed
