@@ -20,8 +20,11 @@ from trainer.tasks.ariel.autocorrelation import hat_lag, inflation, lag_one
 from trainer.tasks.ariel.transit_shape import Path, Table, in_frames
 from trainer.tasks.ariel.visit import System
 
-DEGREES = (1, 2, 3, 4)
-"""Of the drift; the Bayesian information criterion chooses."""
+DEGREES = (2, 3, 4)
+"""Of the drift; the Bayesian information criterion chooses. A straight line is not among them: bent
+drift that is too weak to be seen would go into the depth, and its σ would not say so."""
+FREE_FRAMES = 6
+"""Frames beyond its degree that a drift needs."""
 MID_TIMES = 96
 """Mid-times of the grid, evenly over the visit."""
 IMPACT_SIGMA = 0.05
@@ -30,6 +33,8 @@ SPEED_SIGMA = 0.03
 share of it; the eccentricity adds to the latter. Data that know better overrule it."""
 START_RATIO = 0.06
 """Rp/Rs with which the grid is searched."""
+PRECISION = np.array([0.1, 1.0, 1.0])
+"""Of what is expected of the path's three numbers: of the mid-time next to nothing."""
 VISIBLE = 5.0
 """Signal to noise of the white-light depth below which no transit counts as seen."""
 SAMPLES_PER_CONTACT = 4
@@ -121,6 +126,8 @@ def _criterion(times_h: np.ndarray, band: np.ndarray, profiles: np.ndarray) -> n
     strongest = np.einsum("mf,mf->m", profiles, profiles).max()
     scores = np.full((len(DEGREES), len(profiles)), np.inf)
     for row, degree in enumerate(DEGREES):
+        if degree + FREE_FRAMES > len(band):
+            continue
         q = basis[:, : degree + 1]
         y = band - q @ (q.T @ band)
         p = profiles - (profiles @ q) @ q.T
@@ -205,7 +212,7 @@ class _Fit:
         def residuals(theta: np.ndarray) -> np.ndarray:
             design, data = self.rows(theta)
             q, _ = np.linalg.qr(design)
-            return np.concatenate([data - q @ (q.T @ data), theta * [0.1, 1.0, 1.0]])
+            return np.concatenate([data - q @ (q.T @ data), theta * PRECISION])
 
         found = least_squares(
             residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-5, ftol=1e-6, max_nfev=60
@@ -221,23 +228,19 @@ class _Fit:
         design, _ = self.rows(self.theta)
         slopes = np.zeros((len(design), 3))
         for n in range(3):
-            step = np.zeros(3)
-            step[n] = 1e-2
+            step = 1e-2 * np.eye(3)[n]
             change = self.design(self.theta + step) - self.design(self.theta - step)
             slopes[:-1, n] = change[:, -2:] @ self.linear[-2:] / (2e-2 * self.sigma)
         whole = np.concatenate(
             [
                 np.column_stack([slopes, design]),
-                np.column_stack([np.diag([0.1, 1.0, 1.0]), np.zeros((3, design.shape[1]))]),
+                np.column_stack([np.diag(PRECISION), np.zeros((3, design.shape[1]))]),
             ]
         )
         variance = _covariance(whole)[-2, -2]
         mean, spread = self.limb
-        limb = (
-            float(np.clip(weighted / depth, mean - 3 * spread, mean + 3 * spread))
-            if depth > 0
-            else mean
-        )
+        found = weighted / depth if depth > 0 else mean
+        limb = float(np.clip(found, mean - 3 * spread, mean + 3 * spread))
         alone = np.column_stack([design[:-1, :-2], design[:-1, -2:] @ [1.0, limb]])
         own = _covariance(alone)[-1, -1]
         visible = bool(depth > VISIBLE * np.sqrt(own))
