@@ -164,7 +164,7 @@ class _Measurement:
         drift = np.zeros((WAVELENGTHS, DEGREES[-1] + 1))
         response = np.zeros((2, len(self.normal)))
         for seen, columns in self._alike():
-            flux = self.normal[np.ix_(seen, columns)]
+            flux = self.normal[:, columns][seen]
             limb = self._limb(seen, columns, flux)
             profile = shape.covered[seen, None] + limb.w * shape.darkened[seen, None]
             found = solve_depths(flux, profile, shape.basis[seen], shape.drift[seen])

@@ -165,42 +165,46 @@ class _Fit:
         self.drift = np.ones_like(self.white)
         self.sigma = 1.0
         self.depth = START_RATIO**2
-        design = self.design(self.theta)
         expected = np.array([1.0, limb[0]])  # of depth and depth × w, for depth 1
-        single = np.column_stack([design[:, :-2], design[:, -2:] @ expected])
+        single = np.column_stack([self.basis, self.slopes(self.theta) @ expected])
         found = np.linalg.lstsq(single, self.white, rcond=None)[0]
         self._take(np.append(found[:-1], found[-1] * expected))
 
     def path(self, theta: np.ndarray) -> Path:
         """Return the path that three numbers of order 1 mean: mid-time, speed, impact."""
-        return replace(
-            self.start,
-            mid_h=self.start.mid_h + self.step_h * float(theta[0]),
-            speed=float(np.exp(np.clip(self.speed_sigma * theta[1], -3, 3))),
-            impact=self.start.impact + IMPACT_SIGMA * float(theta[2]),
+        return Path(
+            self.start.mid_h + self.step_h * float(theta[0]),
+            self.start.impact + IMPACT_SIGMA * float(theta[2]),
+            self.start.sma,
+            self.start.period_h,
+            float(np.exp(np.clip(self.speed_sigma * theta[1], -3, 3))),
         )
 
-    def design(self, theta: np.ndarray) -> np.ndarray:
-        """Return (frames, degree + 3): the drift's polynomials, depth and depth × w."""
-        covered, darkened = in_frames(self.table, self.path(theta), self.times_h, self.samples)
-        return np.column_stack([self.basis, -self.drift * covered, -self.drift * darkened])
+    def slopes(self, theta: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the flux by depth and depth × w, (frames, 2)."""
+        shape = in_frames(self.table, self.path(theta), self.times_h, self.samples)
+        return np.asarray(-self.drift[:, None] * np.stack(shape, axis=1))
 
-    def rows(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return design and data in units of σ; the last row is what is expected of w."""
-        design = np.zeros((len(self.white) + 1, self.basis.shape[1] + 2))
-        design[:-1] = self.design(theta) / self.sigma
+    @property
+    def prior(self) -> np.ndarray:
+        """Row of a design: what is expected of w, in depth and depth × w."""
         mean, spread = self.limb
-        design[-1, -2:] = np.array([-mean, 1.0]) / (spread * self.depth)
-        return design, np.append(self.white / self.sigma, 0.0)
+        return np.array([-mean, 1.0]) / (spread * self.depth)
+
+    def design(self, theta: np.ndarray) -> np.ndarray:
+        """Return (frames + 1, degree + 3): drift, depth and depth × w in units of σ; the prior."""
+        data = np.concatenate([self.basis, self.slopes(theta)], axis=1) / self.sigma
+        return np.concatenate([data, [np.append(np.zeros(self.basis.shape[1]), self.prior)]])
 
     def _take(self, linear: np.ndarray) -> None:
         """Take over drift, size and noise of a solution."""
-        residual = self.white - self.design(self.theta) @ linear
+        whole = np.concatenate([self.basis, self.slopes(self.theta)], axis=1)
+        residual = self.white - whole @ linear
         self.drift = self.basis @ linear[:-2]
         self.depth = float(np.clip(linear[-2], 1e-6, 0.25))
         self.linear = linear
-        free = max(len(residual) - len(linear) - 3, 1)
-        rho = lag_one(residual[:, None], hat_lag(self.design(self.theta)))
+        free = max(len(residual) - len(linear) - len(PRECISION), 1)
+        rho = lag_one(residual[:, None], hat_lag(whole))
         self.sigma = max(float(np.sqrt(residual @ residual / free)) * inflation(rho), 1e-9)
 
     def optimise(self) -> None:
@@ -208,29 +212,37 @@ class _Fit:
         from scipy.optimize import least_squares
 
         self.table = Table.of(float(np.sqrt(np.clip(self.depth, 1e-5, 0.2))))
+        q, _ = np.linalg.qr(self.basis)
+        data = (self.white - q @ (q.T @ self.white)) / self.sigma
+        prior = self.prior
+        known = np.outer(prior, prior)
 
         def residuals(theta: np.ndarray) -> np.ndarray:
-            design, data = self.rows(theta)
-            q, _ = np.linalg.qr(design)
-            return np.concatenate([data - q @ (q.T @ data), theta * PRECISION])
+            slopes = self.slopes(theta) / self.sigma
+            apart = slopes - q @ (q.T @ slopes)  # what of it no drift can do
+            normal = apart.T @ apart + known
+            normal[[0, 1], [0, 1]] += 1e-12 * np.trace(normal)  # no transit at all in sight
+            linear = np.linalg.solve(normal, apart.T @ data)
+            return np.concatenate([data - apart @ linear, [prior @ linear], theta * PRECISION])
 
         found = least_squares(
-            residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-5, ftol=1e-6, max_nfev=60
+            residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-3, ftol=1e-5, max_nfev=60
         )
         ends = (self.all_h[[0, -1]] - self.start.mid_h) / self.step_h
         self.theta = np.append(np.clip(found.x[0], *ends), found.x[1:])
-        self._take(np.linalg.lstsq(*self.rows(self.theta), rcond=None)[0])
+        data = np.append(self.white / self.sigma, 0.0)
+        self._take(np.linalg.lstsq(self.design(self.theta), data, rcond=None)[0])
 
     def shape(self) -> Shape:
         """Return what was found, with the part of the depth's variance that columns share."""
         depth, weighted = self.linear[-2:]
         path = self.path(self.theta)
-        design, _ = self.rows(self.theta)
+        design = self.design(self.theta)
         slopes = np.zeros((len(design), 3))
         for n in range(3):
             step = 1e-2 * np.eye(3)[n]
-            change = self.design(self.theta + step) - self.design(self.theta - step)
-            slopes[:-1, n] = change[:, -2:] @ self.linear[-2:] / (2e-2 * self.sigma)
+            change = self.slopes(self.theta + step) - self.slopes(self.theta - step)
+            slopes[:-1, n] = change @ self.linear[-2:] / (2e-2 * self.sigma)
         whole = np.concatenate(
             [
                 np.column_stack([slopes, design]),
