@@ -209,6 +209,36 @@ def test_no_transit_gives_a_depth_that_may_be_none() -> None:
     assert (fit.depth >= 0).all() and (fit.depth < 3 * fit.sigma).mean() > 0.95
 
 
+def test_a_planet_that_grazes_unseen_may_be_large() -> None:
+    system = replace(SYSTEM, i=float(np.degrees(np.arccos(1.08 / SYSTEM.sma))))
+    truth = sky(system=system)
+    fit = fit_visit(truth.times_h, truth.seen(6, 6e-4), system)
+    assert not fit.visible
+    assert np.abs(errors(fit, truth)).max() < 2
+
+
+RNG = np.random.default_rng(13)
+
+
+@pytest.mark.parametrize(
+    ("flux", "system"),
+    [
+        (1e30 * np.abs(RNG.normal(size=(20, WAVELENGTHS))), SYSTEM),
+        (RNG.poisson(1.0, (60, WAVELENGTHS)), SYSTEM),
+        (RNG.normal(1e4, 10, (8, WAVELENGTHS)), replace(SYSTEM, sma=1e4, i=89.999, e=0.9)),
+        (RNG.normal(1e4, 10, (30, WAVELENGTHS)), replace(SYSTEM, P=0.3, sma=1.01, i=10.0)),
+        (np.exp(-np.arange(80) / 20)[:, None] * RNG.normal(1e4, 10, (80, WAVELENGTHS)), SYSTEM),
+    ],
+    ids=["huge", "a photon a frame", "transit within a frame", "inside the star", "fading"],
+)
+def test_whatever_the_light_the_answer_is_a_number(flux: np.ndarray, system: System) -> None:
+    fit = fit_visit(np.linspace(0, HOURS, len(flux)), flux, system)
+    for part in (fit.depth, fit.sigma, fit.drift, fit.response, fit.duration_h, fit.ingress_h):
+        assert np.isfinite(part).all()
+    assert (fit.depth >= 0).all() and (fit.sigma > 0).all() and 0 <= fit.mid_h <= HOURS
+    assert fit.profile.min() >= 0 and fit.profile.max() <= 1
+
+
 def test_light_curves_without_noise_have_a_sigma_still(plain: Sky) -> None:
     fit = fit_visit(plain.times_h, plain.flux, SYSTEM)
     assert (fit.sigma > 1e-6).all()

@@ -56,7 +56,8 @@ class Fit:
         limb: (283,) limb darkening w (`transit_shape.py`).
         response: (2, frames) change of the depth by a change of the normalised flux in one frame,
             of FGS1 and of AIRS: noise added to a light curve moves its depth by response @ noise.
-        visible: Whether the white light has a transit. If not, σ is widened by the white-light depth.
+        visible: Whether the white light has a transit. If not, σ is widened by the largest depth that
+            could have gone unseen.
         measured: (283,) whether the column has light. One without has the mean depth of those that
             have, and that as its σ.
     """
@@ -219,14 +220,13 @@ class _Measurement:
         response: np.ndarray,
     ) -> Fit:
         shape, measured = self.shape, self.measured & np.isfinite(sigma)
-        if not shape.visible:
-            sigma = np.hypot(sigma, abs(shape.depth))
+        sigma = np.hypot(sigma, shape.hidden)
         depth = np.maximum(depth, 0.0)
         if not measured.all():
             weight = np.maximum(sigma[measured], SIGMA_FLOOR) ** -2
             mean = float(depth[measured] @ weight / weight.sum()) if measured.any() else 0.0
             depth = np.where(measured, depth, mean)
-            sigma = np.where(measured, sigma, max(mean, abs(shape.depth)))
+            sigma = np.where(measured, sigma, max(mean, shape.hidden))
         whole, inside = (shape.path.hours_within(1 + side * shape.ratio) for side in (1, -1))
         return Fit(
             depth=depth,
@@ -238,7 +238,7 @@ class _Measurement:
             drift=drift,
             limb=w,
             response=response,
-            visible=shape.visible,
+            visible=shape.hidden == 0,
             measured=measured,
         )
 

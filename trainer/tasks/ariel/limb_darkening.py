@@ -73,6 +73,7 @@ class Curves:
         rest = power - np.einsum("pc,pc->c", best, self.score)
         free = max(len(flux) - q.shape[1] - 2, 1)
         self.noise = np.maximum(rest / free, 1e-18)  # (columns,) variance of a frame
+        self.blind = self.information[0, 0] < 1e-9  # no frame is in transit
 
     def single(self, expected: tuple[float, float], depth: float) -> Limb:
         """Return w of each column from itself and what is expected.
@@ -82,6 +83,8 @@ class Curves:
             depth: About that of the columns; above 0.
         """
         mean, spread = expected
+        if self.blind:
+            return Limb(np.full(len(self.noise), mean), np.zeros(len(self.noise)))
         row = np.array([-mean, 1.0]) / (spread * depth)
         whole = self.information / self.noise[:, None, None] + np.outer(row, row)
         inverse = np.linalg.inv(whole)  # (columns, 2, 2)
@@ -100,12 +103,14 @@ class Curves:
             w: Of the white light.
             depth: About that of the columns.
         """
+        mean, spread = SLOPE
+        if self.blind:
+            return Limb(w + mean * x, np.zeros(len(x)))
         known = np.array([1.0, w])
         depth_power = known @ self.information @ known
         cross = self.information[1] @ known / depth_power  # change of a depth by that of depth × w
         bend = self.information[1, 1] - cross**2 * depth_power
         towards = self.score[1] - cross * (known @ self.score)
-        mean, spread = SLOPE
         precision = np.sum((depth * x) ** 2 * bend / self.noise) + spread**-2
         found = (np.sum(depth * x * towards / self.noise) + mean * spread**-2) / precision
         slope = float(np.clip(found, mean - 3 * spread, mean + 3 * spread))

@@ -33,6 +33,10 @@ SPEED_SIGMA = 0.03
 share of it; the eccentricity adds to the latter. Data that know better overrule it."""
 START_RATIO = 0.06
 """Rp/Rs with which the grid is searched."""
+GRAZING = 1 + START_RATIO / 2
+"""Largest impact parameter of the grid."""
+RATIOS = np.geomspace(0.01, 0.3, 24)
+"""Rp/Rs of planets that may hide in a light curve without a transit."""
 PRECISION = np.array([0.1, 1.0, 1.0])
 """Of what is expected of the path's three numbers: of the mid-time next to nothing."""
 VISIBLE = 5.0
@@ -55,7 +59,7 @@ class Shape:
         depth: White-light depth.
         limb: White-light limb darkening w.
         shared_variance: Variance of ln depth due to path and limb darkening: common to all columns.
-        visible: Whether there is a transit.
+        hidden: Where no transit is seen, the largest depth that could be there; else 0.
     """
 
     covered: np.ndarray
@@ -67,7 +71,7 @@ class Shape:
     depth: float
     limb: float
     shared_variance: float
-    visible: bool
+    hidden: float
 
 
 def legendre(times_h: np.ndarray, degree: int) -> np.ndarray:
@@ -104,8 +108,8 @@ def _search(
     """Return the path at the best mid-time, and the degree of the drift."""
     table = Table.of(START_RATIO)
     centre = Path.of(system, 0.0)
-    if abs(centre.impact) > 1:
-        centre = replace(centre, impact=1.0)  # the catalogue is wrong, or the planet only grazes
+    if abs(centre.impact) > GRAZING:
+        centre = replace(centre, impact=GRAZING)  # beyond, a small planet would leave no trace
     mids = np.linspace(times_h[0], times_h[-1], MID_TIMES)
     phases = centre.separation(times_h - mids[:, None])
     covered, darkened = table.profiles(phases)
@@ -255,7 +259,7 @@ class _Fit:
         limb = float(np.clip(found, mean - 3 * spread, mean + 3 * spread))
         alone = np.column_stack([design[:-1, :-2], design[:-1, -2:] @ [1.0, limb]])
         own = _covariance(alone)[-1, -1]
-        visible = bool(depth > VISIBLE * np.sqrt(own))
+        visible = bool(depth > VISIBLE * np.sqrt(own) > 0)
         covered, darkened = in_frames(self.table, path, self.all_h, self.samples)
         return Shape(
             covered,
@@ -267,8 +271,22 @@ class _Fit:
             float(depth),
             limb if visible else mean,
             float(max(variance - own, 0) / depth**2) if visible else 0.0,
-            visible,
+            0.0 if visible else self._hidden(path, depth * float(covered.max())),
         )
+
+    def _hidden(self, path: Path, lost: float) -> float:
+        """Return the largest depth that may have gone unseen, where `lost` of the light is missing.
+
+        A planet that only grazes, or passes within a frame, hides more than one that crosses.
+        """
+        farther = replace(path, impact=abs(path.impact) + IMPACT_SIGMA)
+        largest = RATIOS[0] ** 2
+        for ratio in RATIOS:
+            covered, _ = in_frames(Table.of(float(ratio)), farther, self.times_h, self.samples)
+            frames = max(int(np.sum(covered > covered.max() / 2)), 1)
+            if ratio**2 * covered.max() < max(lost, 0.0) + 3 * self.sigma / np.sqrt(frames):
+                largest = ratio**2
+        return float(largest)
 
 
 def _covariance(design: np.ndarray) -> np.ndarray:
