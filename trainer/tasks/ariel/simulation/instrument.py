@@ -22,7 +22,7 @@ FGS1_UM = 0.7
 ADC_OFFSET = -1000.0
 ADC_GAIN = 0.4369
 """As published: electrons = counts / gain + offset."""
-BRIGHTEST_PIXEL_E = 100_000.0
+BRIGHTEST_PIXEL_E = 130_000.0
 """Most electrons in a pixel of AIRS; a brighter star would be exposed for less time."""
 
 DISPERSION = (4.07846314, -4.43363407e-3, -6.91347214e-6)
@@ -95,7 +95,7 @@ def airs_electrons_per_s(temperature_k: float, mean_e: float) -> np.ndarray:
     um = airs_um()
     edges = 1 / (1 + np.exp((1.75 - um) / 0.05)) / (1 + np.exp((um - 4.0) / 0.05))
     width_um = -np.gradient(um)
-    seen = planck_photons(um, temperature_k) * width_um * edges * um**1.2
+    seen = planck_photons(um, temperature_k) * width_um * edges * um**1.8
     return np.asarray(seen / seen[TARGETS].mean() * mean_e / AIRS.exposed_s)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.tasks.ariel.visit import System
 
-NODE_STEP = 2e-4
+NODE_STEP = 1e-4
 """Depth between two computed light curves; those between are interpolated, within 1 ppm."""
 
 
@@ -30,18 +30,8 @@ def transit(
     n_nodes = 1 if least == most else 2 + int((most - least) / NODE_STEP)
     nodes = np.linspace(least, most, n_nodes)
     shapes = _shapes(times_h, mid_h, system, nodes)  # (nodes, 3, exposures)
-    place = (
-        np.clip((depth - least) / (most - least), 0, 1) * (n_nodes - 1)
-        if n_nodes > 1
-        else depth * 0
-    )
-    below = np.minimum(place.astype(int), max(n_nodes - 2, 0))
-    share = place - below
-    weights = np.zeros((len(depth), n_nodes))
-    rows = np.arange(len(depth))
-    weights[rows, below] = 1 - share
-    if n_nodes > 1:
-        weights[rows, below + 1] = share
+    step = nodes[1] - nodes[0] if n_nodes > 1 else 1.0
+    weights = np.maximum(0, 1 - np.abs(depth[:, None] - nodes) / step)  # (wavelengths, nodes)
     terms = np.concatenate([np.ones((len(depth), 1)), limb], axis=1)
     scale = depth / (terms @ [1, -1 / 3, -1 / 6])
     mix = weights[:, :, None] * terms[:, None, :] * scale[:, None, None]

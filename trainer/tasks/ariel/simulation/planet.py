@@ -35,7 +35,7 @@ from trainer.tasks.ariel.simulation.systematics import VISIT_H, draw_drift, draw
 from trainer.tasks.ariel.simulation.systems import draw_system
 from trainer.tasks.ariel.visit import System
 
-BRIGHTNESS_E = (60_000.0, 160_000.0)
+BRIGHTNESS_E = (100_000.0, 220_000.0)
 """Least and most electrons of an AIRS exposure, mean over the columns that are predicted."""
 OFF_CENTRE_H = 0.6
 """Most that the middle of a transit is off the middle of its visit."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 VISIT_H = 7.5
-FASTEST_JITTER_PX = 0.02
+FASTEST_JITTER_PX = 0.01
 """Standard deviation of the pointing from one published FGS1 exposure to the next, pixels."""
-SLOW_JITTER_PX = 0.002
+SLOW_JITTER_PX = 0.0007
 """Amplitude of each of its slow waves, pixels."""
 
 
@@ -45,8 +45,8 @@ class Drift:
 
 
 def draw_drift(rng: np.random.Generator) -> Drift:
-    """Return a drift of 0.01 to 0.1% over the visit, weaker in its higher degrees."""
-    size = np.exp(rng.uniform(np.log(1e-4), np.log(1e-3)))
+    """Return a drift of 0.01 to 0.07% over the visit, weaker in its higher degrees."""
+    size = np.exp(rng.uniform(np.log(1e-4), np.log(7e-4)))
     in_time = rng.normal(0, size, 4) / np.arange(1, 5)
     in_wavelength = np.array([1.0, 0.0, 0.0]) + rng.normal(0, [0.2, 0.4, 0.2])
     return Drift(np.concatenate([[0.0], in_time]), in_wavelength, float(rng.normal(1, 0.5)))
