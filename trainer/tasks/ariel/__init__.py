@@ -1,0 +1,1 @@
+"""Transmission spectra of exoplanets from the raw frames of the Ariel challenge."""
