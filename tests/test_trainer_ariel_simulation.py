@@ -423,7 +423,10 @@ def test_an_interrupted_data_set_leaves_nothing(tmp_path: Path) -> None:
 def test_the_built_in_data_set_grows_and_keeps_its_planets(tmp_path: Path) -> None:
     two = built_in(2)
     made = {name: (two / name).stat().st_mtime_ns for name in files(two)}
+    killed = two.parent / "planets" / ".100003.1"  # a process that came as far as this
+    killed.mkdir()
     three = built_in(3)
+    assert not killed.exists()
     assert three != two and built_in(2) == two
     assert {name: (two / name).stat().st_mtime_ns for name in files(two)} == made
     old, new = files(two), files(three)

@@ -87,7 +87,7 @@ def simulate(
 ) -> int:
     """Write a data set in the challenge's layout: transits, drift, jitter, noise, raw counts.
 
-    As published: --exposures 5625 --rows 32 --fgs1-side 32, about 150 MB a visit. DIR/truth holds the
+    As published: --exposures 5625 --rows 32 --fgs1-side 32, about 310 MB a visit. DIR/truth holds the
     light curves before noise.
     """
     if quiet:
