@@ -139,7 +139,7 @@ class _Lines:
 
 
 def _processes(workers: int | None) -> int:
-    return workers or os.cpu_count() or 1
+    return workers or len(os.sched_getaffinity(0))
 
 
 def _counted(number: int, what: str) -> str:
