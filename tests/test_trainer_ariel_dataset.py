@@ -24,7 +24,7 @@ from tests.ariel_files import (
     write_labels,
     write_set,
 )
-from trainer.tasks.ariel import calibration_reference
+from trainer.tasks.ariel import calibration_reference, tables
 from trainer.tasks.ariel.check import check
 from trainer.tasks.ariel.dataset import open_dataset, read_visits
 from trainer.tasks.ariel.detector import read_detector
@@ -213,3 +213,23 @@ class TestHarmless:
         self.same(written, before)
         (fault,) = check(written.root, quick=True).faults
         assert "1 of its planets have no folder in train: 99" in fault.message
+
+
+def test_the_tables_as_they_are_published(tmp_path: Path) -> None:
+    places = [folder / "shared/data/ariel" for folder in Path(__file__).resolve().parents]
+    published = next((place for place in places if place.is_dir()), None)
+    if published is None:
+        pytest.skip("shared/data/ariel is not on this machine")
+    for name, here in (
+        ("train_labels_2024.csv", "train_labels.csv"),
+        ("star_info_2025.csv", "train_star_info.csv"),
+        ("wavelengths.csv", "wavelengths.csv"),
+        ("adc_info.csv", "adc_info.csv"),
+    ):
+        (tmp_path / here).symlink_to(published / name)
+    labels, wrong_labels = tables.labels(tmp_path, "2024")
+    systems, wrong_systems = tables.systems(tmp_path, "train")
+    assert (len(labels), len(systems), wrong_labels, wrong_systems) == (673, 1100, {}, {})
+    assert tables.adc(tmp_path, "2025", "train", [1])[1].gain == {"FGS1": GAIN, "AIRS-CH0": GAIN}
+    um = tables.wavelengths(tmp_path, tables.Axis())
+    assert um[[0, 1, 282]] == pytest.approx([0.705, 1.951761, 3.895036])
