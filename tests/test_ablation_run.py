@@ -15,6 +15,7 @@ from orchestrator.cli import app as programs
 from orchestrator.errors import Exit
 from orchestrator.executors import Execution
 from orchestrator.layout import RunDirectory
+from orchestrator.leaderboard.paired import Judgement
 from orchestrator.ledger import TrialRecord
 from orchestrator.plan import Plan, make_plan
 from orchestrator.request import Request
@@ -182,6 +183,30 @@ def test_a_failed_trial_is_tried_again_as_often_as_it_says(
     fails.clear()
     outcome = train(plan_of(*words, "ablation.retry_failed=2"), once)
     assert (outcome.exit_code, outcome.trained) == (Exit.OK, 2)
+
+
+def test_what_helps_is_told_from_what_does_not(tmp_path: Path) -> None:
+    """Of real runs that overfit, stronger weight decay helps.
+
+    Subtraction is addition with the second operands renamed: whatever differs between the two is
+    chance.
+    """
+    words = (
+        "training.weight_decay=0.1,3.0",
+        "data.operation=add,subtract",
+        "ablation.mode=one-at-a-time",
+        "ablation.seeds=5",
+    )
+    board = train(plan_of(*words), tmp_path / "run").board
+    judged = {
+        (e.changed["training.weight_decay"], e.changed["data.operation"]): board.paired[e.point_id]
+        for e in board.entries
+    }
+    assert judged[(0.1, "add")].judgement is Judgement.BASELINE
+    assert judged[(3.0, "add")].judgement is Judgement.BETTER
+    useless = judged[(0.1, "subtract")]
+    assert useless.judgement is Judgement.NOT_SEPARABLE
+    assert useless.interval is not None and useless.interval[0] < 0 < useless.interval[1]
 
 
 def test_what_diverged_is_not_tried_again(tmp_path: Path) -> None:

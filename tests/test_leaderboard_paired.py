@@ -295,6 +295,20 @@ def test_of_many_axes_a_variant_is_named_by_what_it_changes() -> None:
     }
 
 
+def test_of_spectra_the_physical_baseline_is_told_apart_from_the_one_compared_with() -> None:
+    trials = [
+        replace(
+            t,
+            config={"data": {"task": "ariel"}},
+            final={**t.final, "baseline/score": 0.3 + t.seed / 10, "baseline/rmse_ppm": 90.0},
+        )
+        for t in trials_of({"base": BASE, "other": BETTER})
+    ]
+    board = build(trials, SCORE, title="terms", run_directory="runs/t")
+    (note,) = (note for note in board.notes if "baseline" in note)
+    assert "score 0.3 to 0.5, rmse_ppm 90 (by the seed, which splits the planets)." in note
+
+
 def test_links_are_escaped_and_relative() -> None:
     board = replace(board_of(SEVERAL), links=(("Loss | <b>", 'diagnostics/a b"><script>.html'),))
     page, markdown = render(board, "html"), render(board, "md")
