@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.ablation.settings import AblationSettings
+from orchestrator.ablation.variants import around_baseline
+from orchestrator.compose import Composition, Layer
 from orchestrator.errors import UsageError
+from orchestrator.groups import compose_groups
 from orchestrator.plan import Plan, make_plan
 from orchestrator.request import Request
+from orchestrator.space import Space
+from orchestrator.strategy import make_strategy
 from tests.sweeps import CPU_ONLY, tiny_plan
 
 BASE = (
@@ -216,3 +222,25 @@ def test_a_search_around_a_point_names_it_as_the_baseline(tmp_path: Any) -> None
     assert plan.baseline == plan.trials[0].point_id
     assert tiny_plan(tmp_path).baseline is None
     assert "baseline" not in tiny_plan(tmp_path).to_dict()
+
+
+def test_of_spectra_each_penalty_and_each_rule_that_is_on_is_left_out() -> None:
+    chosen = compose_groups({"task": "ariel", "trainer": "ablation"}, {"task", "trainer"})
+    on = Composition(dict(chosen.layer.settings), options=chosen.options)
+    off = on.over(Layer({"loss.composite.fft.weight": (0.0, "test")}))
+    settings = AblationSettings(mode="leave-one-out")
+    space = around_baseline(Space(), on, settings, "test")
+    weights = [f"loss.composite.{t}.weight" for t in ("smoothness", "fft", "nonnegativity")]
+    rules = [f"symbolic.{r}.enabled" for r in ("molecular_fingerprint", "gravitational_lensing")]
+    parts = [*weights, "loss.composite.asymmetry.weight", *rules]
+    assert [axis.key for axis in space.axes] == parts  # the likelihood stays
+    assert space.baseline == dict(zip(parts, (0.1, 0.1, 0.05, 0.05, True, True), strict=True))
+    asked = make_strategy("leave-one-out", space, 0, "test").ask(99)
+    assert [{k: v for k, v in p.items() if v != space.baseline[k]} for p in asked] == [
+        {},
+        *({weight: 0.0} for weight in parts[:4]),
+        *({rule: False} for rule in rules),
+    ]
+    assert [axis.key for axis in around_baseline(Space(), off, settings, "test").axes] == [
+        part for part in parts if "fft" not in part
+    ]

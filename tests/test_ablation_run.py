@@ -33,7 +33,7 @@ TINY = (
     "training.steps=60",
     "training.eval_interval=20",
     "training.learning_rate=0.01",
-    "checkpoint.interval=20",
+    "checkpoint.interval=60",
     "logging.enable_tensorboard=false",
 )
 DECAY = "training.weight_decay=0.0,0.1,3.0"
@@ -194,6 +194,7 @@ def test_what_helps_is_told_from_what_does_not(tmp_path: Path) -> None:
     words = (
         "training.weight_decay=0.1,3.0",
         "data.operation=add,subtract",
+        "checkpoint.enable=false",
         "ablation.mode=one-at-a-time",
         "ablation.seeds=5",
     )

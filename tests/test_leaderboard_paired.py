@@ -175,7 +175,7 @@ def test_without_any_difference_few_sweeps_claim_one() -> None:
     Without the correction it would be far more, which is what shows that the test can fail.
     """
     draw = Random(0)
-    sweeps, claimed, uncorrected = 240, 0, 0
+    sweeps, claimed, uncorrected = 150, 0, 0
     for sweep in range(sweeps):
         n = 3 + sweep % 4
         seeds = [draw.gauss(0.5, 0.1) for _ in range(n)]
@@ -193,7 +193,7 @@ def test_a_useful_term_is_told_from_a_useless_one() -> None:
     """Judged over many sweeps: the useful one is found nearly always, the useless hardly ever."""
     draw = Random(1)
     useful, useless = 0, 0
-    for _ in range(100):
+    for _ in range(40):
         seeds = [draw.gauss(0.5, 0.1) for _ in range(5)]
         found = compared(
             {
@@ -203,8 +203,8 @@ def test_a_useful_term_is_told_from_a_useless_one() -> None:
         )
         useful += found["useful"].judgement is Judgement.BETTER
         useless += found["useless"].judgement is not Judgement.NOT_SEPARABLE
-    assert useful >= 95
-    assert useless <= 10
+    assert useful >= 38
+    assert useless <= 6
 
 
 SEVERAL: Values = {
