@@ -1,0 +1,111 @@
+"""Two encoders of light curves, fused, read out as a spectrum with its errors.
+
+Each learns in which phases of the transit to look: attention over the frames, whose queries see the
+transit's shape and the place in time, reduces a light curve to a few numbers a wavelength. What is
+left of them after the baseline's transit is taken off is encoded, for FGS1 and for AIRS, the
+latter together with the shape of the baseline's spectrum and how noisy it is.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainer.config import SpectralConfig
+from trainer.models.layers import Linear
+from trainer.tasks.ariel.sample import FEATURES, Layout
+
+PHASES = 8
+"""Queries: numbers that a light curve is reduced to."""
+CLOCK = 6
+"""What a query sees of a frame: `_clock`."""
+OUTPUTS = 3
+"""μ, ln σ and star of each wavelength."""
+
+
+class Block(nn.Module):
+    """x + f(rms norm(x)), f of one hidden layer twice as wide; starts as the identity."""
+
+    def __init__(self, dim: int, dropout: float, draw: torch.Generator) -> None:
+        super().__init__()
+        self.up = Linear(dim, 2 * dim, dim**-0.5, draw)
+        self.down = Linear(2 * dim, dim, 0.0, draw)
+        self.dropout = dropout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (…, dim) to (…, dim)."""
+        hidden = F.gelu(self.up(F.rms_norm(x, x.shape[-1:])))
+        if self.dropout:
+            hidden = F.dropout(hidden, self.dropout, self.training)
+        return x + self.down(hidden)  # type: ignore[no-any-return]
+
+
+class Spectral(nn.Module):
+    """Rows of `trainer.tasks.ariel.sample` to (…, 3, wavelengths), all in units that the task gives.
+
+    The first is added to what is predicted from (correction) or the spectrum itself, the second to
+    ln σ, the third is what the star brightens by. All are 0 before the first step.
+    """
+
+    def __init__(
+        self, config: SpectralConfig, wavelengths: int, frames: int, draw: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.layout = Layout(frames, wavelengths)
+        dim, airs = config.dim, wavelengths - 1
+        self.query = Linear(CLOCK, PHASES, 1.0, draw)
+        self.fgs1 = Linear(PHASES, dim, PHASES**-0.5, draw)
+        self.airs = Linear(airs, dim, airs**-0.5, draw)
+        self.shape = Linear(airs, dim, airs**-0.5, draw)
+        self.noise = Linear(airs, dim, airs**-0.5, draw)
+        self.phases = Linear(PHASES * dim, dim, (PHASES * dim) ** -0.5, draw)
+        self.system = Linear(len(FEATURES), dim, len(FEATURES) ** -0.5, draw)
+        blocks = [Block(dim, config.dropout, draw) for _ in range(2 * config.n_layers)]
+        self.fgs1_blocks = nn.ModuleList(blocks[: config.n_layers])
+        self.airs_blocks = nn.ModuleList(blocks[config.n_layers :])
+        self.fusion = Linear(3 * dim, dim, (3 * dim) ** -0.5, draw)
+        self.readout = Linear(dim, OUTPUTS * wavelengths, 0.0, draw)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map (…, size) to (…, 3, wavelengths)."""
+        parts = self.layout.unpack(inputs)
+        left = self._pooled(parts["light_curves"], parts["profile"], parts["depth"])
+        depth, noise = parts["depth"][..., 1:], parts["noise"][..., 1:]
+        weight = (-2 * noise).softmax(-1)
+        white = (weight * depth).sum(-1, keepdim=True)
+
+        fgs1 = self.fgs1(squashed(left[..., 0]))
+        for block in self.fgs1_blocks:
+            fgs1 = block(fgs1)
+        phases = self.airs(squashed(left[..., 1:])).flatten(-2)
+        airs = self.phases(phases) + self.shape(squashed(depth - white)) + self.noise(noise)
+        for block in self.airs_blocks:
+            airs = block(airs)
+        both = torch.cat([fgs1, airs, self.system(parts["system"])], dim=-1)
+        hidden = F.gelu(self.fusion(both))
+        return self.readout(hidden).unflatten(-1, (OUTPUTS, -1))  # type: ignore[no-any-return]
+
+    def _pooled(
+        self, light_curves: torch.Tensor, profile: torch.Tensor, depth: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what the baseline leaves of the light in each phase, (…, phases, wavelengths)."""
+        attention = self.query(_clock(profile)).transpose(-1, -2).softmax(-1)
+        with torch.autocast(light_curves.device.type, enabled=False):  # small differences of it
+            attention = attention.float()
+            transit = (attention * profile.unsqueeze(-2)).sum(-1, keepdim=True)
+            return attention @ light_curves + transit * depth.unsqueeze(-2)
+
+
+def squashed(x: torch.Tensor) -> torch.Tensor:
+    """Return sign(x) · ln(1 + |x|): x where it is small, and outliers that stay in reach."""
+    return x.sign() * x.abs().log1p()
+
+
+def _clock(profile: torch.Tensor) -> torch.Tensor:
+    """Return what is known of each frame, (…, frames, CLOCK), from the transit's shape (…, frames)."""
+    frames = profile.shape[-1]
+    time = torch.linspace(-1, 1, frames, device=profile.device).expand_as(profile)
+    inside = 2 * profile - 1
+    edge = 4 * profile * (1 - profile)
+    return torch.stack([torch.ones_like(time), time, time**2, inside, inside * time, edge], dim=-1)
