@@ -269,10 +269,11 @@ def full_key(key: str, place: str) -> str:
     hint = "seeds = 3 in [space], or --seeds 3" if key in ("seeds", "training.seeds") else ""
     leaf = key.rpartition(".")[2]
     same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    if same_leaf:
+    close = nearest(key, same_leaf) if key.count(".") > 1 else ""
+    if same_leaf and not close:
         hint = f"there is {' and '.join(same_leaf)}"
     leaves = [name.rpartition(".")[2] for name in known]
-    close = suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
+    close = close or suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
     close = close or nearest(leaf, leaves)
     raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 
