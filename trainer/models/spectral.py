@@ -14,14 +14,14 @@ from torch import nn
 
 from trainer.config import SpectralConfig
 from trainer.models.layers import Linear
-from trainer.tasks.ariel.sample import FEATURES, Layout
+from trainer.tasks.ariel.sample import FEATURES, Layout, white_light
 
 PHASES = 8
 """Queries: numbers that a light curve is reduced to."""
 CLOCK = 6
 """What a query sees of a frame: `_clock`."""
-OUTPUTS = 3
-"""μ, ln σ and star of each wavelength."""
+OUTPUTS = 4
+"""Of each wavelength: what is added to μ, to ln σ, and to what is kept of the baseline; the star."""
 
 
 class Block(nn.Module):
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 
 class Spectral(nn.Module):
-    """Rows of `trainer.tasks.ariel.sample` to (…, 3, wavelengths), all in units that the task gives.
+    """Rows of `trainer.tasks.ariel.sample` to (…, 4, wavelengths), all in units that the task gives.
 
     The first is added to what is predicted from (correction) or the spectrum itself, the second to
     ln σ, the third is what the star brightens by. All are 0 before the first step.
@@ -68,18 +68,16 @@ class Spectral(nn.Module):
         self.readout = Linear(dim, OUTPUTS * wavelengths, 0.0, draw)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map (…, size) to (…, 3, wavelengths)."""
+        """Map (…, size) to (…, 4, wavelengths)."""
         parts = self.layout.unpack(inputs)
         left = self._pooled(parts["light_curves"], parts["profile"], parts["depth"])
-        depth, noise = parts["depth"][..., 1:], parts["noise"][..., 1:]
-        weight = (-2 * noise).softmax(-1)
-        white = (weight * depth).sum(-1, keepdim=True)
-
+        depth, noise = parts["depth"], parts["noise"]
+        shape = depth - white_light(depth, noise)
         fgs1 = self.fgs1(squashed(left[..., 0]))
         for block in self.fgs1_blocks:
             fgs1 = block(fgs1)
         phases = self.airs(squashed(left[..., 1:])).flatten(-2)
-        airs = self.phases(phases) + self.shape(squashed(depth - white)) + self.noise(noise)
+        airs = self.phases(phases) + self.shape(squashed(shape[..., 1:])) + self.noise(noise[..., 1:])
         for block in self.airs_blocks:
             airs = block(airs)
         both = torch.cat([fgs1, airs, self.system(parts["system"])], dim=-1)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.tasks.ariel.baseline import baselines_of
-from trainer.tasks.ariel.dataset import Dataset, read_visits
+from trainer.tasks.ariel.baseline import baselines_of, combine
+from trainer.tasks.ariel.dataset import Dataset, content_hash, read_visits
 from trainer.tasks.ariel.sample import FEATURES
 from trainer.tasks.ariel.visit import Fault, System, Visits
 
 OUT_OF_TRANSIT = 0.01
 """Profile up to which a frame counts as out of transit."""
+MOST_DIMMING = 2.0
+"""Factor of the profile beyond which a fit says nothing of it."""
 DRAFT = 64
 """Visits that are read at once of a memory map."""
 
@@ -28,6 +30,8 @@ class Observations:
         flux: (n, frames, 283) float32 in electrons; may be a memory map.
         level: (n, 283) of it out of transit.
         profile: (n, frames) float32 the transit's shape, in [0, 1].
+        dimming: (n, 2) by how much of it the light falls where the baseline's depth grows, of FGS1 and
+            of AIRS.
         depth: (n, 283) of the baseline, over all visits of the planet.
         sigma: (n, 283) its standard deviation.
         features: (n, features) `FEATURES`, not standardised; NaN where something is not known.
@@ -39,6 +43,7 @@ class Observations:
     flux: np.ndarray
     level: np.ndarray
     profile: np.ndarray
+    dimming: np.ndarray
     depth: np.ndarray
     sigma: np.ndarray
     features: np.ndarray
@@ -84,7 +89,7 @@ def observe(
         InputError: No visit can be read.
     """
     visits = read_visits(dataset, planets, frames, memory_map=memory_map, workers=workers)
-    fits = baselines_of(visits, dataset.systems)
+    fits = baselines_of(visits, dataset.systems, content_hash(dataset, planets))
     return of_visits(visits, fits, dataset.systems, dataset.labels)
 
 
@@ -103,31 +108,22 @@ def of_visits(
         labels: (283,) true depths by planet; one that lacks any has no truth at all.
     """
     ids = visits.planet_ids
-    depth, sigma = _over_visits(ids, fits["depth"], fits["sigma"])
+    planets, depth, sigma = combine(ids, fits["depth"], fits["sigma"])
+    planet = np.searchsorted(planets, ids)
+    depth, sigma = depth[planet], sigma[planet]
     known = all(int(planet) in labels for planet in ids)
     return Observations(
         planet_ids=ids,
         flux=visits.flux,
         level=_level(visits.flux, fits["profile"]),
         profile=fits["profile"].astype(np.float32),
+        dimming=_dimming(fits["profile"], fits["response"]),
         depth=depth,
         sigma=sigma,
         features=_features(ids, fits, systems, depth, sigma),
         truth=np.stack([labels[int(planet)] for planet in ids]) if known else None,
         faults=visits.faults,
     )
-
-
-def _over_visits(
-    ids: np.ndarray, depth: np.ndarray, sigma: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean depth of each visit's planet, weighted by 1 / σ², and its σ."""
-    _, planet = np.unique(ids, return_inverse=True)
-    weight = 1 / sigma**2
-    total, weighted = np.zeros((2, planet.max() + 1, depth.shape[1]))
-    np.add.at(total, planet, weight)
-    np.add.at(weighted, planet, weight * depth)
-    return (weighted / total)[planet], (1 / np.sqrt(total))[planet]
 
 
 def _level(flux: np.ndarray, profile: np.ndarray) -> np.ndarray:
@@ -141,6 +137,17 @@ def _level(flux: np.ndarray, profile: np.ndarray) -> np.ndarray:
         for first in range(0, len(flux), DRAFT)
     ]
     return np.concatenate(parts)
+
+
+def _dimming(profile: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Return the factors (n, 2) of −profile that move the baseline's depth by 1; 1 where none does.
+
+    Args:
+        profile: (n, frames).
+        response: (n, 2, frames) change of the depth by a change of the flux.
+    """
+    moved = -np.einsum("nit,nt->ni", response, profile)
+    return np.divide(1.0, moved, out=np.ones_like(moved), where=moved > 1 / MOST_DIMMING)
 
 
 def _features(
@@ -161,7 +168,8 @@ def _features(
     found[:, 8], found[:, 9] = np.log(duration), fits["ingress_h"] / duration
     found[:, 10] = np.log(np.maximum(np.median(depth, axis=1), 1e-6))
     found[:, 11] = np.log(np.median(sigma, axis=1))
-    found[:, 12] = 1
+    found[:, 12], found[:, 13] = fits["limb"][:, 0], fits["limb"][:, 1:].mean(axis=1)
+    found[:, 14] = 1
     return found
 
 

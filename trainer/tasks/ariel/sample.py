@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WAVELENGTHS = 283
 """Columns of a spectrum: FGS1, then 282 of AIRS."""
+AS_INSTRUMENT = [0] + [1] * (WAVELENGTHS - 1)
+"""Columns of a spectrum as numbers of their instrument."""
 FEATURES = (
     "ln Rs",
     "ln Ms",
@@ -29,6 +31,8 @@ FEATURES = (
     "ingress / duration",
     "ln depth",
     "ln sigma",
+    "limb of FGS1",
+    "limb of AIRS",
     "one",
 )
 """What is known of the system and of the fit, standardised; the last is 1, which stands for a bias."""
@@ -87,6 +91,17 @@ class Layout:
         )
 
 
+def white_light(depth: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return the mean depth of AIRS, weighted by 1 / σ², (…, 1).
+
+    Args:
+        depth: (…, wavelengths).
+        noise: ln σ (…, wavelengths).
+    """
+    weight = (-2 * noise[..., 1:]).softmax(-1)
+    return (weight * depth[..., 1:]).sum(-1, keepdim=True)
+
+
 def inputs_of(
     seen: Observations, rows: np.ndarray, standards: Standards, views: Views | None = None
 ) -> torch.Tensor:
@@ -105,7 +120,8 @@ def inputs_of(
     profile, depth, scale = seen.profile[rows], seen.depth[rows], standards.scale
     if views is not None:
         change = views.atmosphere + views.error
-        light -= profile[..., None] * change[:, None].astype(light.dtype)
+        fall = change * seen.dimming[rows][:, AS_INSTRUMENT]
+        light -= profile[..., None] * fall[:, None].astype(light.dtype)
         depth = depth + change
         light[views.mirrored] = light[views.mirrored, ::-1]
         profile = profile.copy()

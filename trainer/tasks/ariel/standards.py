@@ -12,8 +12,6 @@ from trainer.tasks.ariel.sample import FEATURES
 
 FARTHEST = 5.0
 """Standard deviations beyond which a feature is all the same."""
-WIDER = (0.5, 20.0)
-"""Least and most of what the baseline's σ may be multiplied by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +22,9 @@ class Standards:
         scale: s: the standard deviation of the true spectra about their planet's mean, in depth.
         mean: (283,) the mean true spectrum.
         spread: (283,) standard deviation of the true depths over planets.
-        wider: (283,) the baseline's error over its σ, one number for FGS1 and one for AIRS: where
-            the predicted σ starts.
+        relief: (283,) standard deviation of the true depths about their planet's mean over AIRS, one
+            number for FGS1 and one for AIRS.
+        white_error: Root mean square error of the baseline's mean depth over AIRS.
         feature_mean: (features,) of `FEATURES`, where they are known.
         feature_std: (features,) positive.
     """
@@ -33,7 +32,8 @@ class Standards:
     scale: float
     mean: np.ndarray
     spread: np.ndarray
-    wider: np.ndarray
+    relief: np.ndarray
+    white_error: float
     feature_mean: np.ndarray
     feature_std: np.ndarray
 
@@ -52,17 +52,26 @@ class Standards:
                 f"data.dataset_path: the true spectra of {len(rows)} training visits are flat,"
                 " expected depths that differ between wavelengths"
             )
-        z = np.abs((seen.depth[rows] - truth) / seen.sigma[rows])
-        fgs1, airs = (_rms(part) for part in (z[:, :1], z[:, 1:]))
-        wider = np.clip(np.append(fgs1, np.full(truth.shape[1] - 1, airs)), *WIDER)
+        weight = seen.sigma[rows, 1:] ** -2.0
+        white = (weight * seen.depth[rows, 1:]).sum(axis=1) / weight.sum(axis=1)
+        level = truth[:, 1:].mean(axis=1)
+        relief = truth - level[:, None]
+        fgs1, airs = (max(_rms(part), scale / 10) for part in (relief[:, :1], relief[:, 1:]))
         known = np.isfinite(features)
         count = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, features, 0).sum(axis=0) / count
         std = np.sqrt(np.where(known, (features - mean) ** 2, 0).sum(axis=0) / count)
         mean[FEATURES.index("one")] = 0  # it stays 1
-        spread = np.maximum(truth.std(axis=0), scale)
         std = np.where(std > 1e-9, std, 1.0)
-        return cls(scale, truth.mean(axis=0), spread, wider, mean, std)
+        return cls(
+            scale=scale,
+            mean=truth.mean(axis=0),
+            spread=np.maximum(truth.std(axis=0), scale),
+            relief=np.append(fgs1, np.full(truth.shape[1] - 1, airs)),
+            white_error=_rms(white - level),
+            feature_mean=mean,
+            feature_std=std,
+        )
 
     def system(self, features: np.ndarray) -> np.ndarray:
         """Return features (n, features) standardised; 0 where one is not known."""

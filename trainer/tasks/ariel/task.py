@@ -17,7 +17,7 @@ from trainer.losses import Spectrum, Terms
 from trainer.tasks import ariel, evaluation_rows
 from trainer.tasks.ariel import sigma_calibration
 from trainer.tasks.ariel.observations import Observations, observe
-from trainer.tasks.ariel.sample import WAVELENGTHS, Layout, inputs_of
+from trainer.tasks.ariel.sample import WAVELENGTHS, Layout, inputs_of, white_light
 from trainer.tasks.ariel.score import Reference, coverage, rmse_ppm, score, z_scores
 from trainer.tasks.ariel.sigma_calibration import SigmaScale
 from trainer.tasks.ariel.splits import split_planets
@@ -96,7 +96,8 @@ class ArielTask:
         self.constants = {
             name: torch.from_numpy(values).float()
             for name, values in {
-                "ln_wider": np.log(standards.wider),
+                "ln_relief": np.log(standards.relief / s),
+                "white_error": np.array(standards.white_error / s),
                 "mean": standards.mean / s,
                 "spread": standards.spread / s,
                 "ln_spread": np.log(standards.spread / s),
@@ -124,7 +125,7 @@ class ArielTask:
         """Return what a model reads from light curves.
 
         Args:
-            model: Maps rows (…, batch, size) to (…, batch, 3, 283).
+            model: Maps rows (…, batch, size) to (…, batch, 4, 283).
             inputs: Rows (…, batch, size).
             truth: True depths (…, batch, 283).
             mirrored: Whether the light curves are also read backwards.
@@ -139,11 +140,15 @@ class ArielTask:
         self, model: torch.nn.Module, inputs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return μ, σ and the star's brightening, each (…, 283) in depth."""
-        answer, ln_sigma, star = model(inputs).float().unbind(-2)
+        answer, ln_sigma, keep, star = model(inputs).float().unbind(-2)
         constants = {name: value.to(inputs.device) for name, value in self.constants.items()}
         parts = self.layout.unpack(inputs)
         if self.predicts == "correction":
-            mu, start = parts["depth"] + answer, parts["noise"] + constants["ln_wider"]
+            depth, noise = parts["depth"], parts["noise"]
+            white = white_light(depth, noise)
+            kept = (2 * (constants["ln_relief"] - noise)).sigmoid()  # relief² / (relief² + σ²)
+            mu = white + (1 + keep) * kept * (depth - white) + answer
+            start = (kept * (2 * noise).exp() + constants["white_error"] ** 2).log() / 2
         else:
             mu = constants["mean"] + constants["spread"] * answer
             start = constants["ln_spread"].expand_as(mu)

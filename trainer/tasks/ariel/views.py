@@ -56,11 +56,13 @@ class Viewer:
         truth = seen.truth[self.first]
         self.shapes = truth - truth.mean(axis=1, keepdims=True)
         self.sigma = seen.sigma[self.first]
-        error = seen.depth[self.first] - truth
-        self.noise = error - _common(error, self.sigma)
-        spread = np.sqrt(np.mean((self.noise[:, 1:] / self.sigma[:, 1:]) ** 2))
-        self.drawn_sigma = self.sigma * spread
-        self.drawn_sigma[:, 0] = 0
+        sigma, error = seen.sigma[self.first], seen.depth[self.first] - truth
+        weight = sigma[:, 1:] ** -2.0
+        white = (weight * error[:, 1:]).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+        common = np.concatenate([np.zeros_like(white), np.broadcast_to(white, weight.shape)], axis=1)
+        self.error = error
+        self.single = sigma * _rms((error - common)[:, 1:] / sigma[:, 1:])
+        self.common = _rms(white)
 
     def draw(self, step: int) -> Views:
         """Return the views of optimizer step `step`, from 0."""
@@ -75,9 +77,10 @@ class Viewer:
         other = draw.integers(0, len(self.visits), n)
         share = draw.random((n, 1)) * (draw.random((n, 1)) < SWAPPED)
         atmosphere = share * (self.shapes[other] - self.shapes[planets])
+        fresh = draw.standard_normal((n, self.single.shape[1])) * self.single[planets]
+        fresh[:, 1:] += draw.standard_normal((n, 1)) * self.common
         angle = draw.random((n, 1)) * (np.pi / 2)
-        fresh = draw.standard_normal((n, self.sigma.shape[1])) * self.drawn_sigma[planets]
-        error = (np.cos(angle) - 1) * self.noise[planets] + np.sin(angle) * fresh
+        error = (np.cos(angle) - 1) * self.error[planets] + np.sin(angle) * fresh
         return Views(rows, mirrored, atmosphere, error)
 
     def _planets(self, step: int) -> np.ndarray:
@@ -95,9 +98,5 @@ SWAPPED = 0.5
 """Share of the views that have something of another planet's atmosphere."""
 
 
-def _common(error: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return the part of errors (n, 283) that is no noise of single wavelengths: all of FGS1's, and
-    the mean of AIRS's."""
-    weight = 1 / sigma[:, 1:] ** 2
-    mean = (weight * error[:, 1:]).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
-    return np.concatenate([error[:, :1], np.broadcast_to(mean, error[:, 1:].shape)], axis=1)
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
