@@ -161,7 +161,7 @@ def _measure(config: RunConfig, vocab_size: int) -> Probed:
             parameters=list(model.parameters()),
             optimizer=build_optimizer(model, plain.training),
             scaler=loss_scaler(plain.tier),
-            has_dropout=isinstance(plain.model, DecoderConfig) and plain.model.dropout > 0,
+            has_dropout=plain.has_dropout,
         )
         _step(unit, 0)
         state = live.live

@@ -77,7 +77,9 @@ class Spectral(nn.Module):
         for block in self.fgs1_blocks:
             fgs1 = block(fgs1)
         phases = self.airs(squashed(left[..., 1:])).flatten(-2)
-        airs = self.phases(phases) + self.shape(squashed(shape[..., 1:])) + self.noise(noise[..., 1:])
+        airs = (
+            self.phases(phases) + self.shape(squashed(shape[..., 1:])) + self.noise(noise[..., 1:])
+        )
         for block in self.airs_blocks:
             airs = block(airs)
         both = torch.cat([fgs1, airs, self.system(parts["system"])], dim=-1)

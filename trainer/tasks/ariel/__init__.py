@@ -99,7 +99,9 @@ def check(config: RunConfig) -> None:
         raise InputError(
             f"data.folds: {data.dataset_path!r} has {planets} planets that can be used, expected at"
             f" least one for each of {data.folds} folds",
-            hint=f"data.folds={planets}" if planets >= 3 else f"spectramind data check {data.dataset_path}",
+            hint=f"data.folds={planets}"
+            if planets >= 3
+            else f"spectramind data check {data.dataset_path}",
         )
 
 

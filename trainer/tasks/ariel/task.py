@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from trainer.config import ArielData, RunConfig, SpectralConfig
 from trainer.errors import InputError
@@ -17,7 +16,8 @@ from trainer.losses import Spectrum, Terms
 from trainer.tasks import ariel, evaluation_rows
 from trainer.tasks.ariel import sigma_calibration
 from trainer.tasks.ariel.observations import Observations, observe
-from trainer.tasks.ariel.sample import WAVELENGTHS, Layout, inputs_of, white_light
+from trainer.tasks.ariel.reading import Reading
+from trainer.tasks.ariel.sample import WAVELENGTHS, Layout, inputs_of
 from trainer.tasks.ariel.score import Reference, coverage, rmse_ppm, score, z_scores
 from trainer.tasks.ariel.sigma_calibration import SigmaScale
 from trainer.tasks.ariel.splits import split_planets
@@ -26,10 +26,6 @@ from trainer.tasks.ariel.views import Viewer
 
 MOST_VISITS = 64
 """Visits that an evaluation reads at once, where the tier asks for no less."""
-DIM_STAR = -3.0
-"""Where the star's brightening starts: softplus of it is 0.05 s."""
-WIDEST = 6.0
-"""Most that ln σ may be moved from where it starts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +76,17 @@ class ArielTask:
         train = self.splits["train"]
         assert self.seen.truth is not None and isinstance(config.training.batch_size, int)
         self.vocab_size = WAVELENGTHS
-        self.layout = Layout(data.frames)
         self.batch_size = config.training.batch_size
         self.tokens_per_step = self.batch_size * data.frames
         self.rows_at_once = evaluation_rows(config.tier, data.frames, MOST_VISITS)
         self.tokens_per_evaluation = 2 * len(self.splits["val"]) * data.frames  # and reversed
-        self.predicts = model.predicts
         self.viewer = Viewer(self.seen, train, data.views, self.batch_size, config.training.seed)
         self.standards = Standards.of(self.seen, train)
+        self.reading = Reading(Layout(data.frames), self.standards, model.predicts)
         self.reference = Reference.of(self.seen.truth[self.viewer.first], data.edition)
         self.terms = Terms(
             config.loss, config.symbolic, self.standards.scale, self.wavelengths_um, data.edition
         )
-        standards, s = self.standards, self.standards.scale
-        self.constants = {
-            name: torch.from_numpy(values).float()
-            for name, values in {
-                "ln_relief": np.log(standards.relief / s),
-                "white_error": np.array(standards.white_error / s),
-                "mean": standards.mean / s,
-                "spread": standards.spread / s,
-                "ln_spread": np.log(standards.spread / s),
-            }.items()
-        }
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs (batch, size) and true depths (batch, 283) of the views of a step."""
@@ -117,48 +101,7 @@ class ArielTask:
     ) -> torch.Tensor:
         """Return the weighted sum of the loss's terms: () or (member,)."""
         mirrored = self.terms.needs_mirrored
-        return self.terms.total(self.spectrum(model, inputs, targets, mirrored=mirrored))
-
-    def spectrum(
-        self, model: torch.nn.Module, inputs: torch.Tensor, truth: torch.Tensor, *, mirrored: bool
-    ) -> Spectrum:
-        """Return what a model reads from light curves.
-
-        Args:
-            model: Maps rows (…, batch, size) to (…, batch, 4, 283).
-            inputs: Rows (…, batch, size).
-            truth: True depths (…, batch, 283).
-            mirrored: Whether the light curves are also read backwards.
-        """
-        mu, sigma, star = self._read(model, inputs)
-        backwards = None
-        if mirrored:
-            backwards, _, _ = self._read(model, self.layout.mirrored(inputs))
-        return Spectrum(mu=mu, sigma=sigma, star=star, truth=truth, mirrored=backwards)
-
-    def _read(
-        self, model: torch.nn.Module, inputs: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return μ, σ and the star's brightening, each (…, 283) in depth."""
-        answer, ln_sigma, keep, star = model(inputs).float().unbind(-2)
-        constants = {name: value.to(inputs.device) for name, value in self.constants.items()}
-        parts = self.layout.unpack(inputs)
-        if self.predicts == "correction":
-            depth, noise = parts["depth"], parts["noise"]
-            white = white_light(depth, noise)
-            kept = (2 * (constants["ln_relief"] - noise)).sigmoid()  # relief² / (relief² + σ²)
-            mu = white + (1 + keep) * kept * (depth - white) + answer
-            start = (kept * (2 * noise).exp() + constants["white_error"] ** 2).log() / 2
-        else:
-            mu = constants["mean"] + constants["spread"] * answer
-            start = constants["ln_spread"].expand_as(mu)
-        # A star that is brighter out of transit makes a transit deeper than the planet is. What it
-        # starts with is put back, so that the first prediction is the baseline itself.
-        brightened = F.softplus(star + DIM_STAR)
-        mu = mu - (brightened - math.log1p(math.exp(DIM_STAR)))
-        sigma = (start + ln_sigma.clamp(-WIDEST, WIDEST)).exp()
-        s = self.standards.scale
-        return s * mu, s * sigma, s * brightened
+        return self.terms.total(self.reading.spectrum(model, inputs, targets, mirrored=mirrored))
 
     def predict(
         self, model: torch.nn.Module, seen: Observations, rows: np.ndarray, device: str
@@ -177,7 +120,7 @@ class ArielTask:
             some = rows[first : first + self.rows_at_once]
             inputs = inputs_of(seen, some, self.standards).to(device)
             targets = torch.from_numpy(truth[some]).float().to(device)
-            found.append(self.spectrum(model, inputs, targets, mirrored=True))
+            found.append(self.reading.spectrum(model, inputs, targets, mirrored=True))
         planets, of = np.unique(seen.planet_ids[rows], return_inverse=True)
         names = ("mu", "sigma", "star", "truth", "mirrored")
         means = {

@@ -58,8 +58,12 @@ class Viewer:
         self.sigma = seen.sigma[self.first]
         sigma, error = seen.sigma[self.first], seen.depth[self.first] - truth
         weight = sigma[:, 1:] ** -2.0
-        white = (weight * error[:, 1:]).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
-        common = np.concatenate([np.zeros_like(white), np.broadcast_to(white, weight.shape)], axis=1)
+        white = (weight * error[:, 1:]).sum(axis=1, keepdims=True) / weight.sum(
+            axis=1, keepdims=True
+        )
+        common = np.concatenate(
+            [np.zeros_like(white), np.broadcast_to(white, weight.shape)], axis=1
+        )
         self.error = error
         self.single = sigma * _rms((error - common)[:, 1:] / sigma[:, 1:])
         self.common = _rms(white)
@@ -71,12 +75,16 @@ class Viewer:
         n = len(planets)
         chosen = draw.random(n)
         rows = np.array(
-            [self.visits[p][int(u * len(self.visits[p]))] for p, u in zip(planets, chosen, strict=True)]
+            [
+                self.visits[p][int(u * len(self.visits[p]))]
+                for p, u in zip(planets, chosen, strict=True)
+            ]
         )
         mirrored = draw.random(n) < 0.5
         other = draw.integers(0, len(self.visits), n)
-        share = draw.random((n, 1)) * (draw.random((n, 1)) < SWAPPED)
-        atmosphere = share * (self.shapes[other] - self.shapes[planets])
+        share = (draw.random((n, 1)) if MIXED else 1.0) * (draw.random((n, 1)) < SWAPPED)
+        factor = np.exp(JITTER * draw.standard_normal((n, 1)))
+        atmosphere = share * (factor * self.shapes[other] - self.shapes[planets])
         fresh = draw.standard_normal((n, self.single.shape[1])) * self.single[planets]
         fresh[:, 1:] += draw.standard_normal((n, 1)) * self.common
         angle = draw.random((n, 1)) * (np.pi / 2)
@@ -94,6 +102,8 @@ class Viewer:
         return order[index * self.batch : (index + 1) * self.batch] % planets
 
 
+MIXED = True
+JITTER = 0.0
 SWAPPED = 0.5
 """Share of the views that have something of another planet's atmosphere."""
 
