@@ -71,7 +71,5 @@ def continuum(depths: torch.Tensor, band: Band) -> torch.Tensor:
 
 
 def _along(band: Band, device: torch.device) -> torch.Tensor:
-    if device.type == "cpu":
-        return torch.tensor(band.fractions)
-    # Filled there: a copy from here to there cannot be recorded in a CUDA graph.
+    # Filled on the device: a copy to it cannot be recorded in a CUDA graph.
     return torch.cat([torch.full((1,), fraction, device=device) for fraction in band.fractions])
