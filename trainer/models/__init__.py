@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import torch
 
-from trainer.config import DecoderConfig, QuadraticMLPConfig, RunConfig, SpectralConfig
+from trainer.config import DecoderConfig, QuadraticMLPConfig, RunConfig
 from trainer.models.decoder import Decoder
 from trainer.models.quadratic import QuadraticMLP
 from trainer.models.spectral import Spectral
 from trainer.seeds import Stream, torch_generator
+from trainer.spectral_config import SpectralConfig
 
 
 def build_model(config: RunConfig, vocab_size: int) -> torch.nn.Module:

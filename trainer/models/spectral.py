@@ -12,16 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer.config import SpectralConfig
 from trainer.models.layers import Linear
+from trainer.spectral_config import ANSWERS, CLOCK, PHASES, SpectralConfig
 from trainer.tasks.ariel.sample import FEATURES, Layout, white_light
-
-PHASES = 8
-"""Queries: numbers that a light curve is reduced to."""
-CLOCK = 6
-"""What a query sees of a frame: `_clock`."""
-OUTPUTS = 4
-"""Of each wavelength: what is added to μ, to ln σ, and to what is kept of the baseline; the star."""
 
 
 class Block(nn.Module):
@@ -42,10 +35,11 @@ class Block(nn.Module):
 
 
 class Spectral(nn.Module):
-    """Rows of `trainer.tasks.ariel.sample` to (…, 4, wavelengths), all in units that the task gives.
+    """Rows of `trainer.tasks.ariel.sample` to (…, 4, wavelengths): what `reading.py` there makes a
+    spectrum of.
 
-    The first is added to what is predicted from (correction) or the spectrum itself, the second to
-    ln σ, the third is what the star brightens by. All are 0 before the first step.
+    Light and depths go through asinh: itself where they are small, and outliers stay in reach. All
+    answers are 0 before the first step.
     """
 
     def __init__(
@@ -65,7 +59,7 @@ class Spectral(nn.Module):
         self.fgs1_blocks = nn.ModuleList(blocks[: config.n_layers])
         self.airs_blocks = nn.ModuleList(blocks[config.n_layers :])
         self.fusion = Linear(3 * dim, dim, (3 * dim) ** -0.5, draw)
-        self.readout = Linear(dim, OUTPUTS * wavelengths, 0.0, draw)
+        self.readout = Linear(dim, ANSWERS * wavelengths, 0.0, draw)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map (…, size) to (…, 4, wavelengths)."""
@@ -73,18 +67,20 @@ class Spectral(nn.Module):
         left = self._pooled(parts["light_curves"], parts["profile"], parts["depth"])
         depth, noise = parts["depth"], parts["noise"]
         shape = depth - white_light(depth, noise)
-        fgs1 = self.fgs1(squashed(left[..., 0]))
+        fgs1 = self.fgs1(torch.asinh(left[..., 0]))
         for block in self.fgs1_blocks:
             fgs1 = block(fgs1)
-        phases = self.airs(squashed(left[..., 1:])).flatten(-2)
+        phases = self.airs(torch.asinh(left[..., 1:])).flatten(-2)
         airs = (
-            self.phases(phases) + self.shape(squashed(shape[..., 1:])) + self.noise(noise[..., 1:])
+            self.phases(phases)
+            + self.shape(torch.asinh(shape[..., 1:]))
+            + self.noise(noise[..., 1:])
         )
         for block in self.airs_blocks:
             airs = block(airs)
         both = torch.cat([fgs1, airs, self.system(parts["system"])], dim=-1)
         hidden = F.gelu(self.fusion(both))
-        return self.readout(hidden).unflatten(-1, (OUTPUTS, -1))  # type: ignore[no-any-return]
+        return self.readout(hidden).unflatten(-1, (ANSWERS, -1))  # type: ignore[no-any-return]
 
     def _pooled(
         self, light_curves: torch.Tensor, profile: torch.Tensor, depth: torch.Tensor
@@ -94,12 +90,8 @@ class Spectral(nn.Module):
         with torch.autocast(light_curves.device.type, enabled=False):  # small differences of it
             attention = attention.float()
             transit = (attention * profile.unsqueeze(-2)).sum(-1, keepdim=True)
-            return attention @ light_curves + transit * depth.unsqueeze(-2)
-
-
-def squashed(x: torch.Tensor) -> torch.Tensor:
-    """Return sign(x) · ln(1 + |x|): x where it is small, and outliers that stay in reach."""
-    return x.sign() * x.abs().log1p()
+            pooled: torch.Tensor = attention @ light_curves + transit * depth.unsqueeze(-2)
+            return pooled
 
 
 def _clock(profile: torch.Tensor) -> torch.Tensor:

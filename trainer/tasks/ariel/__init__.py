@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.config import ArielData, RunConfig
-from trainer.errors import InputError
-from trainer.spectral_config import SIMULATED, SIMULATED_PLANETS
+from trainer.config import RunConfig
+from trainer.spectral_config import SIMULATED, SIMULATED_PLANETS, ArielData
 
 if TYPE_CHECKING:
     from trainer.tasks.ariel.dataset import Dataset
@@ -94,15 +93,10 @@ def check(config: RunConfig) -> None:
     Raises:
         InputError: It has, or it cannot be used.
     """
-    data, planets = _data(config), planets_of(config)
-    if planets < data.folds:
-        raise InputError(
-            f"data.folds: {data.dataset_path!r} has {planets} planets that can be used, expected at"
-            f" least one for each of {data.folds} folds",
-            hint=f"data.folds={planets}"
-            if planets >= 3
-            else f"spectramind data check {data.dataset_path}",
-        )
+    from trainer.tasks.ariel.splits import train_planets
+
+    data = _data(config)
+    train_planets(planets_of(config), data.folds, data.fold)
 
 
 def build(config: RunConfig) -> ArielTask:

@@ -40,7 +40,7 @@ class Reading:
         self.layout, self.predicts, self.scale = layout, predicts, standards.scale
         s = standards.scale
         self._constants = {
-            name: torch.from_numpy(np.asarray(value, dtype=np.float32))
+            name: torch.tensor(np.asarray(value), dtype=torch.float32)
             for name, value in {
                 "ln_relief": np.log(standards.relief / s),
                 "white_error": standards.white_error / s,

@@ -76,7 +76,7 @@ class Standards:
     def system(self, features: np.ndarray) -> np.ndarray:
         """Return features (n, features) standardised; 0 where one is not known."""
         standardised = (features - self.feature_mean) / self.feature_std
-        return np.clip(np.nan_to_num(standardised), -FARTHEST, FARTHEST)
+        return np.asarray(np.clip(np.nan_to_num(standardised), -FARTHEST, FARTHEST))
 
 
 def _rms(values: np.ndarray) -> float:

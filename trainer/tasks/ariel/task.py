@@ -10,9 +10,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from trainer.config import ArielData, RunConfig, SpectralConfig
+from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.losses import Spectrum, Terms
+from trainer.spectral_config import ArielData, SpectralConfig
 from trainer.tasks import ariel, evaluation_rows
 from trainer.tasks.ariel import sigma_calibration
 from trainer.tasks.ariel.observations import Observations, observe
@@ -85,7 +86,7 @@ class ArielTask:
         self.reading = Reading(Layout(data.frames), self.standards, model.predicts)
         self.reference = Reference.of(self.seen.truth[self.viewer.first], data.edition)
         self.terms = Terms(
-            config.loss, config.symbolic, self.standards.scale, self.wavelengths_um, data.edition
+            config.loss, config.symbolic, self.standards.scale, self.wavelengths_um.tolist(), data.edition
         )
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:

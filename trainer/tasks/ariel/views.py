@@ -16,6 +16,11 @@ import numpy as np
 from trainer.seeds import Stream, generator
 from trainer.tasks.ariel.observations import Observations
 
+SWAPPED = 0.9
+"""Share of the views that have another planet's atmosphere."""
+TALLER = 0.5
+"""Standard deviation of the ln of how much its features are taller than they were."""
+
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -55,7 +60,6 @@ class Viewer:
         self.views, self.batch, self.seed = views, batch, seed
         truth = seen.truth[self.first]
         self.shapes = truth - truth.mean(axis=1, keepdims=True)
-        self.sigma = seen.sigma[self.first]
         sigma, error = seen.sigma[self.first], seen.depth[self.first] - truth
         weight = sigma[:, 1:] ** -2.0
         white = (weight * error[:, 1:]).sum(axis=1, keepdims=True) / weight.sum(
@@ -82,9 +86,9 @@ class Viewer:
         )
         mirrored = draw.random(n) < 0.5
         other = draw.integers(0, len(self.visits), n)
-        share = (draw.random((n, 1)) if MIXED else 1.0) * (draw.random((n, 1)) < SWAPPED)
-        factor = np.exp(JITTER * draw.standard_normal((n, 1)))
-        atmosphere = share * (factor * self.shapes[other] - self.shapes[planets])
+        height = np.exp(TALLER * draw.standard_normal((n, 1)))
+        swapped = draw.random((n, 1)) < SWAPPED
+        atmosphere = swapped * (height * self.shapes[other] - self.shapes[planets])
         fresh = draw.standard_normal((n, self.single.shape[1])) * self.single[planets]
         fresh[:, 1:] += draw.standard_normal((n, 1)) * self.common
         angle = draw.random((n, 1)) * (np.pi / 2)
@@ -100,12 +104,6 @@ class Viewer:
         epoch, index = divmod(step, per_epoch)
         order = generator(self.seed, Stream.ORDER, epoch).permutation(shown)
         return order[index * self.batch : (index + 1) * self.batch] % planets
-
-
-MIXED = True
-JITTER = 0.0
-SWAPPED = 0.5
-"""Share of the views that have something of another planet's atmosphere."""
 
 
 def _rms(values: np.ndarray) -> float:
