@@ -29,7 +29,7 @@ TYPES = {
     "BOOL": "|b1",
 }
 """What safetensors calls a type, to numpy's name of it."""
-UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 """What reading raises where an entry was never made, or is damaged: then it is made."""
 LENGTH_BYTES = 8
 """Of the number before a safetensors header that says how long the header is."""
@@ -96,7 +96,7 @@ def _read(file: Path, memory_map: bool) -> Arrays:
 
     Raises:
         OSError: It is not there.
-        ValueError, KeyError, TypeError: It is damaged.
+        ValueError, LookupError, TypeError, AttributeError: It is damaged.
     """
     whole = np.memmap(file, np.uint8, "r") if memory_map else np.fromfile(file, np.uint8)
     start = LENGTH_BYTES + int(whole[:LENGTH_BYTES].view("<u8")[0])
@@ -117,5 +117,5 @@ def _sha256(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

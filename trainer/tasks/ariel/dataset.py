@@ -45,7 +45,7 @@ class Dataset:
         labels: (283,) true depths by planet; empty for test.
         wavelengths_um: (283,) FGS1, then AIRS-CH0 ascending.
         faults: Why planets, or visits of them, are left out.
-        visits: The files of each (planet, visit).
+        visits: The files of each (planet, visit) that is whole, of planets that are left out as well.
         adc: The converters by planet.
         axis: When the exposures were taken.
     """
@@ -164,9 +164,9 @@ def survey(root: Path, part: PartName = "train") -> Survey:
             if planet not in good
         ]
         faults += missing + lacks
+        visits |= {(planet, files.visit): files for files in found}
         if found and not lacks:
             numbers[planet] = tuple(files.visit for files in found)
-            visits |= {(planet, files.visit): files for files in found}
     dataset = Dataset(
         root=root,
         edition=edition,

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.tasks.ariel.calibration import calibrate
 from trainer.tasks.ariel.detector import Detector, read_detector
-from trainer.tasks.ariel.layout import AIRS, FGS1, INSTRUMENTS, Instrument, VisitFiles
+from trainer.tasks.ariel.layout import AIRS, FGS1, INSTRUMENTS, VisitFiles
 from trainer.tasks.ariel.parquet import Signal
 from trainer.tasks.ariel.tables import Adc, Axis, exposure_times_h
 from trainer.tasks.ariel.visit import WAVELENGTHS, FileError, Visit
@@ -43,19 +43,10 @@ def read_visit(files: VisitFiles, adc: Adc, axis: Axis, frames: int) -> Visit:
             f"{exposures[FGS1.name]} exposures, expected at least {needed}: {FGS1.exposures} for each"
             f" of the {frames * each} of {AIRS.name}",
         )
-    curves = {}
-    for instrument in INSTRUMENTS:
-        name = instrument.name
-        curves[name] = calibrate(
-            signals[name],
-            detectors[name],
-            adc.gain[name],
-            adc.offset[name],
-            frames,
-            each * instrument.exposures,
-            axis.integration_s if instrument is AIRS else None,
-        )
-        _refuse_darkness(files, instrument, curves[name])
+    curves = {
+        i.name: curves_of(files, detectors[i.name], signals[i.name], adc, axis, frames, each)
+        for i in INSTRUMENTS
+    }
     flux = np.concatenate([curves[FGS1.name], curves[AIRS.name][::-1]]).T
     assert flux.shape == (frames, WAVELENGTHS)
     times_h = exposure_times_h(axis, exposures[AIRS.name], files.signal(AIRS))
@@ -74,7 +65,39 @@ def open_visit(files: VisitFiles) -> tuple[dict[str, Detector], dict[str, Signal
     return detectors, signals
 
 
-def _refuse_darkness(files: VisitFiles, instrument: Instrument, curves: np.ndarray) -> None:
+def curves_of(
+    files: VisitFiles,
+    detector: Detector,
+    signal: Signal,
+    adc: Adc,
+    axis: Axis,
+    frames: int,
+    each: int,
+) -> np.ndarray:
+    """Return the light curves (wavelengths, frames) of one instrument, as `calibrate` does.
+
+    Args:
+        files: The visit's.
+        detector: The instrument's.
+        signal: Its reads.
+        adc: The visit's converters.
+        axis: The times of its exposures.
+        frames: Points in time.
+        each: Exposures of AIRS-CH0 in each.
+
+    Raises:
+        FileError: The signal has values that are no counts, or shows no star.
+    """
+    instrument = detector.instrument
+    curves = calibrate(
+        signal,
+        detector,
+        adc.gain[instrument.name],
+        adc.offset[instrument.name],
+        frames,
+        each * instrument.exposures,
+        axis.integration_s if instrument is AIRS else None,
+    )
     dark = np.flatnonzero(~(np.median(curves, axis=1) > 0))
     if dark.size:
         where = f" in {dark.size} of {len(curves)} wavelengths" if len(curves) > 1 else ""
@@ -82,3 +105,4 @@ def _refuse_darkness(files: VisitFiles, instrument: Instrument, curves: np.ndarr
             files.signal(instrument),
             f"the star's flux is 0 or less{where}, expected light in every wavelength",
         )
+    return curves

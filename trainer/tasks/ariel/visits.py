@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 KIND = "light_curves"
 KIND_MAPPED = "light_curves_mapped"
 Progress = Callable[[int, int], None]
+Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
 
@@ -79,7 +80,7 @@ def read(
     missing = [order for order in orders if not cache.path_of(KIND, order.key).is_file()]
     done = len(orders) - len(missing)
     faults: dict[str, Fault] = {}
-    for order, fault in _calibrated(missing, workers):
+    for order, fault in in_processes(calibrate_one, missing, workers):
         done += 1
         if fault is not None:
             faults[order.key] = fault
@@ -132,22 +133,16 @@ def calibrate_one(order: Order) -> Fault | None:
     return None
 
 
-def _calibrated(orders: Sequence[Order], workers: int) -> Iterator[tuple[Order, Fault | None]]:
-    """Calibrate visits into the cache; yield each as it is done, with what is wrong with it."""
-    if workers == 1 or len(orders) < 2:
-        for order in orders:
-            yield order, calibrate_one(order)
-        return
-    yield from in_processes(calibrate_one, orders, workers)
-
-
 def in_processes(
-    work: Callable[[Order], Found], orders: Sequence[Order], workers: int
-) -> Iterator[tuple[Order, Found]]:
-    """Yield each order with what a process made of it, in the order in which they are done.
+    work: Callable[[Asked], Found], orders: Sequence[Asked], workers: int
+) -> Iterator[tuple[Asked, Found]]:
+    """Yield each order with what was made of it, in the order in which they are done.
 
-    Processes are started anew: a fork would carry over the threads and locks of this one.
+    One worker is this process. Others are started anew: a fork would carry over the threads and locks of this one.
     """
+    if workers == 1 or len(orders) < 2:
+        yield from ((order, work(order)) for order in orders)
+        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(orders)), mp_context=context) as pool:
         try:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.tasks.ariel.simulation.instrument import ADC_GAIN, ADC_OFFSET, Instrument
+from trainer.tasks.ariel.layout import COEFFICIENTS, Instrument
+from trainer.tasks.ariel.simulation.instrument import (
+    ADC_GAIN,
+    ADC_OFFSET,
+    DARK_E_PER_S,
+    exposed_s,
+)
 
 DEAD_FRAC = 0.003
 HOT_FRAC = 0.002
@@ -51,15 +57,16 @@ def draw_pixels(
 ) -> Pixels:
     """Return pixels of which a few are dead or hot; a column keeps at least half of its own."""
     shape = (rows, columns)
-    dark = instrument.dark_e_per_s * (1 + 0.05 * np.clip(rng.normal(size=shape), -3, 3))
+    usual = DARK_E_PER_S[instrument.name]
+    dark = usual * (1 + 0.05 * np.clip(rng.normal(size=shape), -3, 3))
     dead = rng.random(shape) < DEAD_FRAC
     hot = (rng.random(shape) < HOT_FRAC) & ~dead & (rows * columns >= FEWEST_FOR_HOT)
     dark[hot] *= rng.uniform(20, 60, int(hot.sum()))
     poor = (dead | hot).sum(0) > rows / 2
-    dark[:, poor] = instrument.dark_e_per_s
+    dark[:, poor] = usual
     dead[:, poor] = hot[:, poor] = False
     bend = np.array([0.03, 0.01, 0.003, 0.001]) / FULL_WELL_E ** np.arange(1, 5)
-    linear_corr = np.empty((6, *shape))
+    linear_corr = np.empty((COEFFICIENTS, *shape))
     linear_corr[0] = rng.normal(0, 1, shape)
     linear_corr[1] = 1
     linear_corr[2:] = bend[:, None, None] * (1 + 0.1 * np.clip(rng.normal(size=shape), -3, 3))
@@ -95,7 +102,7 @@ def expected_electrons(
 
     What a perfect calibration recovers: (exposures, columns). Arguments as for `counts`.
     """
-    return np.asarray(along_rows @ pixels.good * e_per_s * instrument.exposed_s)
+    return np.asarray(along_rows @ pixels.good * e_per_s * exposed_s(instrument))
 
 
 def counts(
@@ -140,7 +147,7 @@ def _collected(
     rng: np.random.Generator, instrument: Instrument, e_per_s: np.ndarray, coadded: int | None
 ) -> np.ndarray:
     """Return the electrons at both reads of one ramp: (2, exposures, rows, columns)."""
-    first, second = instrument.reads_s
+    first, second = instrument.integration_s
     if coadded is None:
         return np.stack([e_per_s * first, e_per_s * second])
     before = rng.poisson(e_per_s * (first * coadded)) / coadded
@@ -156,9 +163,9 @@ def _bent(collected: np.ndarray, linear_corr: np.ndarray) -> np.ndarray:
     """
     raw = collected.copy()
     for _ in range(8):
-        value = np.broadcast_to(linear_corr[5], raw.shape).copy()
+        value = np.broadcast_to(linear_corr[-1], raw.shape).copy()
         slope = np.zeros_like(raw)
-        for coefficient in linear_corr[4::-1]:
+        for coefficient in linear_corr[-2::-1]:
             slope *= raw
             slope += value
             value *= raw

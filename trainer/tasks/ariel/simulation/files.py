@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.tasks.ariel.layout import AIRS, FGS1
 from trainer.tasks.ariel.simulation.detector import Pixels
-from trainer.tasks.ariel.simulation.instrument import Instrument
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -70,22 +70,22 @@ def write_pixels(folder: Path, pixels: Pixels) -> None:
         write_frames(folder / f"{name}.parquet", np.ascontiguousarray(getattr(pixels, name).T))
 
 
-def write_axes(path: Path, axes: Sequence[tuple[Instrument, np.ndarray]], um: np.ndarray) -> None:
+def write_axes(path: Path, airs_h: np.ndarray, fgs1_h: np.ndarray, um: np.ndarray) -> None:
     """Write `axis_info.parquet`: four columns, the shorter ones filled up with NaN.
 
     Args:
         path: Where to.
-        axes: AIRS and FGS1, each with the times of its reads in hours.
+        airs_h: Times of the reads of AIRS, hours.
+        fgs1_h: Times of the reads of FGS1, hours.
         um: Wavelength of each column of AIRS.
     """
-    (airs, airs_h), (fgs1, fgs1_h) = axes
     values = {
-        f"{airs.name}-axis0-h": airs_h,
-        f"{airs.name}-axis2-um": um,
-        f"{airs.name}-integration_time": np.tile(airs.reads_s, len(airs_h) // 2),
-        f"{fgs1.name}-axis0-h": fgs1_h,
+        f"{AIRS.name}-axis0-h": airs_h,
+        f"{AIRS.name}-axis2-um": um,
+        f"{AIRS.name}-integration_time": np.tile(AIRS.integration_s, len(airs_h) // 2),
+        f"{FGS1.name}-axis0-h": fgs1_h,
     }
-    longest = max(len(column) for column in values.values())
+    longest = max(map(len, values.values()))
     filled = {name: np.full(longest, np.nan) for name in values}
     for name, column in values.items():
         filled[name][: len(column)] = column

@@ -12,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.tasks.ariel.layout import AIRS, FGS1, Instrument, VisitFiles
 from trainer.tasks.ariel.simulation import detector, files
 from trainer.tasks.ariel.simulation.instrument import (
-    AIRS,
     BRIGHTEST_PIXEL_E,
     COLUMNS,
-    FGS1,
-    FGS1_UM,
     TARGETS,
-    Instrument,
     airs_electrons_per_s,
     airs_um,
     fgs1_electrons_per_s,
+    times_h,
     wavelengths_um,
 )
 from trainer.tasks.ariel.simulation.light_curves import duration_h, transit
@@ -33,6 +31,7 @@ from trainer.tasks.ariel.simulation.spectra import draw_spectrum
 from trainer.tasks.ariel.simulation.star import limb_darkening
 from trainer.tasks.ariel.simulation.systematics import VISIT_H, draw_drift, draw_pointing
 from trainer.tasks.ariel.simulation.systems import draw_system
+from trainer.tasks.ariel.tables import FGS1_UM
 from trainer.tasks.ariel.visit import System
 
 BRIGHTNESS_E = (100_000.0, 220_000.0)
@@ -57,8 +56,9 @@ class Stream(IntEnum):
     SPECTRUM = 2
     STAR = 3
     VISITS = 4
-    LIGHT = 5  # and the number of the visit
-    PIXELS = 7  # and the number of the visit
+    LIGHT = 5  # and the visit
+    AIRS_PIXELS = 6  # and the visit
+    FGS1_PIXELS = 7  # and the visit
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,21 +109,20 @@ def write_planet(folder: Path, recipe: Recipe, planet: Planet, truth: Path | Non
         truth: Folder for its light curves without noise; None: they are not written.
     """
     folder.mkdir(parents=True)
+    planet_id = planet.system.planet_id
     for visit in range(planet.visits):
         suffix = f"_{visit}" if recipe.edition == "2025" else ""
-        observed = _observe(folder, suffix, recipe, planet, visit)
+        observed = _observe(VisitFiles(planet_id, visit, folder, suffix), recipe, planet)
         if truth is not None:
-            name = f"{planet.system.planet_id}_{visit}.npz"
-            np.savez(truth / name, depth=planet.depth, **observed)
+            file = truth / f"{planet_id}_{visit}.npz"
+            np.savez(file, allow_pickle=False, depth=planet.depth, **observed)
 
 
-def _observe(
-    folder: Path, suffix: str, recipe: Recipe, planet: Planet, visit: int
-) -> dict[str, np.ndarray]:
+def _observe(out: VisitFiles, recipe: Recipe, planet: Planet) -> dict[str, np.ndarray]:
     """Write the files of one visit; return what is true of it."""
     system, coadded = planet.system, recipe.coadded
-    rng = _stream(recipe, planet.part, planet.index, Stream.LIGHT + visit)
-    airs_h, fgs1_h = (one.times_h(recipe.exposures, coadded) for one in (AIRS, FGS1))
+    rng = _stream(recipe, planet.part, planet.index, Stream.LIGHT, out.visit)
+    airs_h, fgs1_h = (times_h(one, recipe.exposures, coadded) for one in (AIRS, FGS1))
     mid_h = _draw_middle(rng, duration_h(system, float(planet.depth.max())))
     drift = draw_drift(rng)
     pointing = draw_pointing(rng, fgs1_h, coadded)
@@ -141,44 +140,36 @@ def _observe(
     airs_light = airs_star * airs_transit * drift.airs(airs_h, um)
     fgs1_light = (fgs1_star * fgs1_transit[:, 0] * drift.of_fgs1(fgs1_h))[:, None] * fgs1_columns
 
-    seen = {}
-    for instrument, along_rows, light in (
-        (AIRS, airs_rows, airs_light),
-        (FGS1, fgs1_rows, fgs1_light),
-    ):
-        seen[instrument.name] = _write_instrument(
-            folder, suffix, recipe, planet, visit, instrument, along_rows, light
-        )
+    airs_seen = _write_instrument(out, recipe, planet, AIRS, airs_rows, airs_light)
+    fgs1_seen = _write_instrument(out, recipe, planet, FGS1, fgs1_rows, fgs1_light)
     return {
         "mid_h": np.array(mid_h - airs_h[0]),
         "airs_h": airs_h - airs_h[0],
         "airs_transit": _by_wavelength(airs_transit),
-        "airs_electrons": _by_wavelength(seen[AIRS.name]),
-        "fgs1_h": fgs1_h - fgs1_h[0],
+        "airs_electrons": _by_wavelength(airs_seen),
+        "fgs1_h": fgs1_h - airs_h[0],
         "fgs1_transit": fgs1_transit[:, 0].astype(np.float32),
-        "fgs1_electrons": seen[FGS1.name].sum(1).astype(np.float32),
+        "fgs1_electrons": fgs1_seen.sum(1).astype(np.float32),
     }
 
 
 def _write_instrument(
-    folder: Path,
-    suffix: str,
+    out: VisitFiles,
     recipe: Recipe,
     planet: Planet,
-    visit: int,
     instrument: Instrument,
     along_rows: np.ndarray,
     light: np.ndarray,
 ) -> np.ndarray:
     """Write an instrument's files; return the electrons that its good pixels expect by column."""
-    number = 2 * visit + (instrument is FGS1)
-    rng = _stream(recipe, planet.part, planet.index, Stream.PIXELS, number)
+    stream = Stream.AIRS_PIXELS if instrument is AIRS else Stream.FGS1_PIXELS
+    rng = _stream(recipe, planet.part, planet.index, stream, out.visit)
     pixels = detector.draw_pixels(rng, instrument, along_rows.shape[1], light.shape[1])
     counts = detector.counts(
         rng, instrument, along_rows, light, pixels, coadded=recipe.coadded, noise=recipe.noise
     )
-    files.write_frames(folder / f"{instrument.name}_signal{suffix}.parquet", counts)
-    files.write_pixels(folder / f"{instrument.name}_calibration{suffix}", pixels)
+    files.write_frames(out.signal(instrument), counts)
+    files.write_pixels(out.calibration(instrument, "dark").parent, pixels)
     return detector.expected_electrons(instrument, along_rows, light, pixels)
 
 
@@ -186,7 +177,7 @@ def _electrons_per_s(planet: Planet, largest_share: float) -> tuple[np.ndarray, 
     """Return the star in each column of AIRS, and in FGS1, electrons per second."""
     kelvin = planet.system.Ts
     airs = airs_electrons_per_s(kelvin, planet.brightness_e)
-    peak_e = float(airs.max()) * AIRS.reads_s[1] * largest_share
+    peak_e = float(airs.max()) * AIRS.integration_s[1] * largest_share
     dimmed = min(1.0, BRIGHTEST_PIXEL_E / peak_e)
     return airs * dimmed, fgs1_electrons_per_s(kelvin, planet.brightness_e * dimmed)
 

@@ -40,7 +40,7 @@ class Recipe:
         truth: With `truth/`, the light curves before any noise.
 
     Raises:
-        InputError: A value is out of its range.
+        InputError: Values are out of their ranges, a line each.
     """
 
     planets: int
@@ -58,7 +58,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
-            raise InputError("; ".join(problems))
+            raise InputError("\n".join(problems))
 
     def _problems(self) -> Iterator[str]:
         ranges = {

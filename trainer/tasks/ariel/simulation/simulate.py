@@ -16,25 +16,34 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import InputError
+from trainer.tasks.ariel.layout import (
+    AIRS,
+    AXIS_FILE,
+    FGS1,
+    LABELS_FILE,
+    WAVELENGTHS_FILE,
+    PartName,
+    adc_file,
+    star_file,
+)
 from trainer.tasks.ariel.simulation import files
 from trainer.tasks.ariel.simulation.instrument import (
     ADC_GAIN,
     ADC_OFFSET,
-    AIRS,
-    FGS1,
-    N_WAVELENGTHS,
     airs_um,
+    axis_h,
     wavelengths_um,
 )
 from trainer.tasks.ariel.simulation.planet import Part, Planet, draw_planet, write_planet
 from trainer.tasks.ariel.simulation.recipe import VERSION, Recipe
 from trainer.tasks.ariel.simulation.sources import Sources, read_sources
 from trainer.tasks.ariel.simulation.systems import COLUMNS
+from trainer.tasks.ariel.tables import SPECTRUM
+from trainer.tasks.ariel.visit import WAVELENGTHS
 
-WAVELENGTHS = [f"wl_{n}" for n in range(1, N_WAVELENGTHS + 1)]
-SIGMAS = [f"sigma_{n}" for n in range(1, N_WAVELENGTHS + 1)]
+SIGMAS = [f"sigma_{n}" for n in range(1, WAVELENGTHS + 1)]
 ADC = ("FGS1_adc_offset", "FGS1_adc_gain", "AIRS-CH0_adc_offset", "AIRS-CH0_adc_gain")
-FOLDERS = {Part.TRAIN: "train", Part.TEST: "test"}
+FOLDERS: dict[Part, PartName] = {Part.TRAIN: "train", Part.TEST: "test"}
 
 Progress = Callable[[int, int], None]
 """Is told how many planets are written, of how many."""
@@ -87,14 +96,21 @@ def check_empty(root: Path) -> None:
 
 @contextmanager
 def drafted(root: Path) -> Iterator[Path]:
-    """Give a folder beside `root` that becomes it at the end, and is removed at an error."""
+    """Give a folder whose content stands in `root` at the end, and is removed at an error."""
     root = root.absolute()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    draft = root.parent / f".{root.name}.{os.getpid()}"
+    there = root.is_dir()  # then it may be where somebody stands, or a mount: it is kept
+    if not there:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    draft = (root if there else root.parent) / f".{root.name}.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     draft.mkdir()
     try:
         yield draft
-        draft.replace(root)
+        if there:
+            for entry in sorted(draft.iterdir()):
+                entry.replace(root / entry.name)
+        else:
+            draft.replace(root)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -104,39 +120,38 @@ def write_tables(root: Path, recipe: Recipe, sources: Sources, planets: Sequence
     settings: dict[str, Any] = asdict(recipe) | sources.hashes
     settings |= {name: None for name in ("spectra", "systems") if name not in sources.hashes}
     files.write_json(root / "simulation.json", {"recipe": settings, "version": VERSION})
-    files.write_csv(root / "wavelengths.csv", WAVELENGTHS, [wavelengths_um().tolist()])
-    axes = [(one, one.axis_h(recipe.exposures, recipe.coadded)) for one in (AIRS, FGS1)]
-    files.write_axes(root / "axis_info.parquet", axes, airs_um())
+    files.write_csv(root / WAVELENGTHS_FILE, SPECTRUM, [wavelengths_um().tolist()])
+    airs_h, fgs1_h = (axis_h(one, recipe.exposures, recipe.coadded) for one in (AIRS, FGS1))
+    files.write_axes(root / AXIS_FILE, airs_h, fgs1_h, airs_um())
     parts = {part: [one for one in planets if one.part is part] for part in Part}
     labels = np.stack([one.depth for one in parts[Part.TRAIN]])
-    name = "train.csv" if recipe.edition == "2025" else "train_labels.csv"
-    _write_spectra(root / name, parts[Part.TRAIN])
+    _write_spectra(root / LABELS_FILE[recipe.edition], parts[Part.TRAIN])
     # A submission that is in order, and worth 0: the same guess for every planet.
-    guess = [float(labels.mean())] * N_WAVELENGTHS + [float(labels.std())] * N_WAVELENGTHS
-    header = ["planet_id", *WAVELENGTHS, *SIGMAS]
+    guess = [float(labels.mean())] * WAVELENGTHS + [float(labels.std())] * WAVELENGTHS
+    header = ["planet_id", *SPECTRUM, *SIGMAS]
     rows = [[one.system.planet_id, *guess] for one in parts[Part.TEST]]
     files.write_csv(root / "sample_submission.csv", header, rows)
     for part, members in parts.items():
         if part is Part.TRAIN or members:
             _write_systems(root, recipe, FOLDERS[part], members)
     if recipe.edition == "2025":
-        files.write_csv(root / "adc_info.csv", ADC, [[ADC_OFFSET, ADC_GAIN] * 2])
+        files.write_csv(root / adc_file("2025", "train"), ADC, [[ADC_OFFSET, ADC_GAIN] * 2])
     if recipe.truth and parts[Part.TEST]:
         _write_spectra(root / "truth" / "test.csv", parts[Part.TEST])
 
 
 def _write_spectra(path: Path, planets: Sequence[Planet]) -> None:
     rows = ([one.system.planet_id, *one.depth.tolist()] for one in planets)
-    files.write_csv(path, ["planet_id", *WAVELENGTHS], rows)
+    files.write_csv(path, ["planet_id", *SPECTRUM], rows)
 
 
-def _write_systems(root: Path, recipe: Recipe, part: str, planets: Sequence[Planet]) -> None:
+def _write_systems(root: Path, recipe: Recipe, part: PartName, planets: Sequence[Planet]) -> None:
     systems = [one.system for one in planets]
     rows = [[one.planet_id, *(getattr(one, name) for name in COLUMNS)] for one in systems]
-    files.write_csv(root / f"{part}_star_info.csv", ["planet_id", *COLUMNS], rows)
+    files.write_csv(root / star_file(part), ["planet_id", *COLUMNS], rows)
     if recipe.edition == "2024":
         adc = [[one.planet_id, *[ADC_OFFSET, ADC_GAIN] * 2, 0] for one in systems]
-        files.write_csv(root / f"{part}_adc_info.csv", ["planet_id", *ADC, "star"], adc)
+        files.write_csv(root / adc_file("2024", part), ["planet_id", *ADC, "star"], adc)
 
 
 def _places(recipe: Recipe) -> Iterator[tuple[Part, int]]:

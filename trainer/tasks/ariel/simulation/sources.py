@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from trainer.errors import InputError
-from trainer.tasks.ariel.simulation.columns import read_columns
-from trainer.tasks.ariel.simulation.instrument import N_WAVELENGTHS
 from trainer.tasks.ariel.simulation.recipe import Recipe
-from trainer.tasks.ariel.simulation.systems import read_systems
+from trainer.tasks.ariel.simulation.systems import numbers_of, read_systems
+from trainer.tasks.ariel.tables import SPECTRUM
 from trainer.tasks.ariel.visit import System
 
 DEEPEST = 0.04
@@ -64,7 +63,7 @@ def read_sources(recipe: Recipe) -> Sources:
 
 
 def _read_spectra(path: Path) -> np.ndarray:
-    ids, spectra = read_columns(path, [f"wl_{n}" for n in range(1, N_WAVELENGTHS + 1)])
+    ids, spectra = numbers_of(path, SPECTRUM)
     outside = (spectra.min(1) <= 0) | (spectra.max(1) > DEEPEST)
     if outside.any():
         at = int(outside.argmax())

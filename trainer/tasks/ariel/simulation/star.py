@@ -33,7 +33,7 @@ def limb_darkening(um: np.ndarray, kelvin: float) -> np.ndarray:
     intensity = emergent(um, kelvin, mu)
     darkened = 1 - intensity / intensity[:, -1:]
     terms = np.stack([1 - mu, (1 - mu) ** 2], axis=1)
-    return np.linalg.lstsq(terms, darkened.T, rcond=None)[0].T
+    return np.asarray(np.linalg.lstsq(terms, darkened.T, rcond=None)[0].T)
 
 
 def emergent(um: np.ndarray, kelvin: float, mu: np.ndarray) -> np.ndarray:

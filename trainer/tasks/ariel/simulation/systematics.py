@@ -49,7 +49,7 @@ def draw_drift(rng: np.random.Generator) -> Drift:
     size = np.exp(rng.uniform(np.log(1e-4), np.log(7e-4)))
     in_time = rng.normal(0, size, 4) / np.arange(1, 5)
     in_wavelength = np.array([1.0, 0.0, 0.0]) + rng.normal(0, [0.2, 0.4, 0.2])
-    return Drift(np.concatenate([[0.0], in_time]), in_wavelength, float(rng.normal(1, 0.5)))
+    return Drift(np.concatenate([[0.0], in_time]), in_wavelength, float(rng.normal(0.6, 0.3)))
 
 
 def draw_pointing(rng: np.random.Generator, times_h: np.ndarray, coadded: int) -> np.ndarray:

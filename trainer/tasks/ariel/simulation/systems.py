@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from trainer.errors import InputError
-from trainer.tasks.ariel.simulation.columns import read_columns
+from trainer.tasks.ariel import tables
 from trainer.tasks.ariel.simulation.light_curves import duration_h
 from trainer.tasks.ariel.visit import System
 
@@ -43,7 +44,7 @@ def read_systems(path: Path) -> tuple[System, ...]:
         InputError: A column is missing, a value is none of a star and an orbit, or no planet
             crosses its star.
     """
-    ids, values = read_columns(path, COLUMNS)
+    ids, values = numbers_of(path, COLUMNS)
     systems = []
     for planet_id, row in zip(ids, values.tolist(), strict=True):
         system = System(planet_id, *row)
@@ -58,6 +59,25 @@ def read_systems(path: Path) -> tuple[System, ...]:
     if not systems:
         raise InputError(f"{path}: no planet in it crosses its star within a visit of 7.5 hours")
     return tuple(systems)
+
+
+def numbers_of(path: Path, names: Sequence[str]) -> tuple[list[int], np.ndarray]:
+    """Return the planet ids of a table, and the named columns: (planets, names).
+
+    Raises:
+        InputError: It cannot be read, a column is missing, a planet stands twice, or something
+            in it is no number.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    rows = tables.read(path).by_planet(names)
+    if not rows:
+        raise InputError(f"{path}: got no planet, expected a row for each")
+    ids, values = list(rows), np.array(list(rows.values()))
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise InputError(f"{path}: planet {ids[row]}: {names[column]} is no finite number")
+    return ids, values
 
 
 def crosses(system: System) -> bool:
