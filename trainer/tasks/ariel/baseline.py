@@ -21,17 +21,17 @@ import numpy as np
 
 from trainer.errors import InputError
 from trainer.identity import fingerprint
-from trainer.tasks.ariel import cache, limb_darkening
+from trainer.tasks.ariel import cache
 from trainer.tasks.ariel.autocorrelation import hat_lag, inflation, lag_one
 from trainer.tasks.ariel.depths import solve_depths
-from trainer.tasks.ariel.limb_darkening import Curves, Limb
+from trainer.tasks.ariel.limb_darkening import AIRS, Curves, Limb, expected_fgs1
 from trainer.tasks.ariel.transit_shape import LAW_ERROR
 from trainer.tasks.ariel.visit import WAVELENGTHS, System, Visits
 from trainer.tasks.ariel.white_light import DEGREES, fit_shape
 
 VERSION = 1
 """Raised by hand whenever the same light curves would give another baseline."""
-FEWEST_FRAMES = 12
+FEWEST_FRAMES = 8
 """Frames with light that a fit needs, of a column as of the white light."""
 SIGMA_FLOOR = 1e-7
 """Least σ of a depth, 0.1 ppm: light curves without noise do not make a depth certain."""
@@ -56,7 +56,8 @@ class Fit:
         limb: (283,) limb darkening w (`transit_shape.py`).
         response: (2, frames) change of the depth by a change of the normalised flux in one frame,
             of FGS1 and of AIRS: noise added to a light curve moves its depth by response @ noise.
-        visible: Whether the white light has a transit. If not, σ is widened by the white-light depth.
+        visible: Whether the white light has a transit. If not, σ is widened by the largest depth that
+            could have gone unseen.
         measured: (283,) whether the column has light. One without has the mean depth of those that
             have, and that as its σ.
     """
@@ -79,18 +80,17 @@ class Fit:
 
 
 def normalise(flux: np.ndarray, drift: np.ndarray) -> np.ndarray:
-    """Divide light curves by their drift.
+    """Divide light curves by their drift; a column that was not measured is 1.
 
     Args:
         flux: (…, frames, 283) electrons.
         drift: (…, 283, 5) as in `Fit`.
     """
-    frames = np.linspace(-1, 1, flux.shape[-2])
-    basis = np.polynomial.legendre.legvander(frames, drift.shape[-1] - 1)
-    light = basis @ np.swapaxes(drift, -1, -2)
-    dark = light <= 0
-    found: np.ndarray = np.where(dark, 1.0, flux / np.where(dark, 1.0, light))
-    return found
+    x = np.linspace(-1, 1, flux.shape[-2])
+    basis = np.polynomial.legendre.legvander(x, drift.shape[-1] - 1)
+    light = np.asarray(basis @ np.swapaxes(drift, -1, -2))
+    normal: np.ndarray = np.divide(flux, light, out=np.ones_like(light), where=light > 0)
+    return normal
 
 
 def fit_visit(times_h: np.ndarray, flux: np.ndarray, system: System) -> Fit:
@@ -103,7 +103,7 @@ def fit_visit(times_h: np.ndarray, flux: np.ndarray, system: System) -> Fit:
         system: The planet's, where the fit starts.
 
     Raises:
-        InputError: Fewer than 12 frames or no column have light that changes, the times do not
+        InputError: Fewer than 8 frames or no column have light that changes, the times do not
             rise, or the system is no orbit around a star; names the planet.
     """
     whose = f"planet {system.planet_id}"
@@ -141,7 +141,8 @@ class _Measurement:
         self.normal, self.level, self.measured = normal, level, measured
         self.good = np.isfinite(normal)
         self.airs = np.flatnonzero(measured[1:]) + 1
-        self.expected = limb_darkening.AIRS if len(self.airs) else limb_darkening.FGS1
+        self.fgs1 = expected_fgs1(system.Ts)
+        self.expected = AIRS if len(self.airs) else self.fgs1
         half = len(self.airs) // 2
         parts = [self.airs, self.airs[:half], self.airs[half:], np.flatnonzero(measured[:1])]
         bands = np.stack([self._band(part) for part in parts if len(part)], axis=1)
@@ -154,7 +155,7 @@ class _Measurement:
             return np.asarray(self.normal[:, columns] @ weight / weight.sum())
         light = np.where(good, self.normal[:, columns], 0.0) @ weight
         total = good @ weight
-        return np.divide(light, total, out=np.full_like(light, np.nan), where=total > 0)
+        return np.where(total > 0, light / np.where(total > 0, total, 1.0), np.nan)
 
     def fit(self) -> Fit:
         """Solve for every column."""
@@ -164,7 +165,7 @@ class _Measurement:
         drift = np.zeros((WAVELENGTHS, DEGREES[-1] + 1))
         response = np.zeros((2, len(self.normal)))
         for seen, columns in self._alike():
-            flux = self.normal[np.ix_(seen, columns)]
+            flux = self.normal[:, columns][seen]
             limb = self._limb(seen, columns, flux)
             profile = shape.covered[seen, None] + limb.w * shape.darkened[seen, None]
             found = solve_depths(flux, profile, shape.basis[seen], shape.drift[seen])
@@ -207,7 +208,7 @@ class _Measurement:
             centre = float((2 * (self.airs - 1) / (WAVELENGTHS - 2) - 1) @ weight / weight.sum())
             return curves.line(x - centre, shape.limb, depth)
         if len(self.airs):
-            return curves.single(limb_darkening.FGS1, depth)
+            return curves.single(self.fgs1, depth)
         return Limb(np.array([shape.limb]), np.zeros(1))  # FGS1 is the white light
 
     def _finish(
@@ -219,14 +220,13 @@ class _Measurement:
         response: np.ndarray,
     ) -> Fit:
         shape, measured = self.shape, self.measured & np.isfinite(sigma)
-        if not shape.visible:
-            sigma = np.hypot(sigma, abs(shape.depth))
+        sigma = np.hypot(sigma, shape.hidden)
         depth = np.maximum(depth, 0.0)
         if not measured.all():
             weight = np.maximum(sigma[measured], SIGMA_FLOOR) ** -2
             mean = float(depth[measured] @ weight / weight.sum()) if measured.any() else 0.0
             depth = np.where(measured, depth, mean)
-            sigma = np.where(measured, sigma, max(mean, abs(shape.depth)))
+            sigma = np.where(measured, sigma, max(mean, shape.hidden))
         whole, inside = (shape.path.hours_within(1 + side * shape.ratio) for side in (1, -1))
         return Fit(
             depth=depth,
@@ -238,26 +238,26 @@ class _Measurement:
             drift=drift,
             limb=w,
             response=response,
-            visible=shape.visible,
+            visible=shape.hidden == 0,
             measured=measured,
         )
 
 
 def _check_system(system: System) -> None:
     fine = {
-        "P": system.P > 0,
-        "sma": system.sma > 1,
-        "i": 0 <= system.i <= 180,
-        "e": 0 <= system.e < 1,
+        "P": (system.P > 0, "above 0"),
+        "sma": (system.sma > 1, "above 1"),
+        "i": (0 <= system.i <= 180, "0 to 180"),
+        "e": (0 <= system.e < 1, "0 to below 1"),
+        "Ts": (system.Ts > 0, "above 0"),
     }
-    expected = {"P": "above 0", "sma": "above 1", "i": "0 to 180", "e": "0 to below 1"}
     wrong = [
-        f"{name} is {getattr(system, name)}, expected {expected[name]}"
-        for name, good in fine.items()
+        f"{name} is {getattr(system, name)}, expected {expected}"
+        for name, (good, expected) in fine.items()
         if not (good and math.isfinite(getattr(system, name)))
     ]
     if wrong:
-        raise InputError(f"planet {system.planet_id}: no orbit: {'; '.join(wrong)}")
+        raise InputError(f"planet {system.planet_id}: no orbit around a star: {'; '.join(wrong)}")
 
 
 def _check_curves(times_h: np.ndarray, flux: np.ndarray, whose: str) -> None:

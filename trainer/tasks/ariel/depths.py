@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PASSES = 4
+PASSES = 3
 """Gauss-Newton steps; each shrinks the error of drift × transit about a hundredfold."""
 
 

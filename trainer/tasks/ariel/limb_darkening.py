@@ -10,13 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FGS1 = (0.9, 0.25)
-AIRS = (0.38, 0.15)
-"""Mean and spread of w (`transit_shape.py`) over FGK stars at 0.7 µm and from 1.95 to 3.9 µm: what fits
-light curves of quadratic laws with (u1, u2) from (0.35, 0.3) to (0.6, 0.05), and (0.05, 0.3) to (0.24,
-0.1)."""
-SLOPE_SIGMA = 0.1
-"""Spread of the change of w from the middle of AIRS to its end."""
+FGS1_SIGMA = 0.1
+AIRS = (0.35, 0.08)
+"""Mean and standard deviation of w over FGK stars, 1.95 to 3.9 µm; below, the latter at 0.7 µm."""
+SLOPE = (-0.05, 0.05)
+"""The same of the change of w from the middle of AIRS to its red end."""
+
+
+def expected_fgs1(kelvin: float) -> tuple[float, float]:
+    """Return mean and standard deviation of FGS1's w.
+
+    The line goes through the w that fit light curves of two sources of limb darkening, which agree
+    within 0.02: a grey atmosphere (Mihalas 1978, Stellar Atmospheres, chapter 3) and quadratic
+    coefficients (u1, u2) from (0.52, 0.18) at 4500 K to (0.26, 0.33) at 6500 K, as model atmospheres
+    have them about 0.7 µm (Claret & Bloemen 2011, A&A 529, A75).
+
+    Args:
+        kelvin: Effective temperature of the star; beyond 4000 to 7000 K as at these.
+    """
+    return 0.88 - 0.15 * (min(max(kelvin, 4000.0), 7000.0) - 5500.0) / 1000.0, FGS1_SIGMA
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +73,7 @@ class Curves:
         rest = power - np.einsum("pc,pc->c", best, self.score)
         free = max(len(flux) - q.shape[1] - 2, 1)
         self.noise = np.maximum(rest / free, 1e-18)  # (columns,) variance of a frame
+        self.blind = self.information[0, 0] < 1e-9  # no frame is in transit
 
     def single(self, expected: tuple[float, float], depth: float) -> Limb:
         """Return w of each column from itself and what is expected.
@@ -70,6 +83,8 @@ class Curves:
             depth: About that of the columns; above 0.
         """
         mean, spread = expected
+        if self.blind:
+            return Limb(np.full(len(self.noise), mean), np.zeros(len(self.noise)))
         row = np.array([-mean, 1.0]) / (spread * depth)
         whole = self.information / self.noise[:, None, None] + np.outer(row, row)
         inverse = np.linalg.inv(whole)  # (columns, 2, 2)
@@ -88,12 +103,15 @@ class Curves:
             w: Of the white light.
             depth: About that of the columns.
         """
+        mean, spread = SLOPE
+        if self.blind:
+            return Limb(w + mean * x, np.zeros(len(x)))
         known = np.array([1.0, w])
         depth_power = known @ self.information @ known
         cross = self.information[1] @ known / depth_power  # change of a depth by that of depth × w
         bend = self.information[1, 1] - cross**2 * depth_power
         towards = self.score[1] - cross * (known @ self.score)
-        precision = np.sum((depth * x) ** 2 * bend / self.noise) + SLOPE_SIGMA**-2
-        slope = float(np.sum(depth * x * towards / self.noise) / precision)
-        slope = float(np.clip(slope, -3 * SLOPE_SIGMA, 3 * SLOPE_SIGMA))
+        precision = np.sum((depth * x) ** 2 * bend / self.noise) + spread**-2
+        found = (np.sum(depth * x * towards / self.noise) + mean * spread**-2) / precision
+        slope = float(np.clip(found, mean - 3 * spread, mean + 3 * spread))
         return Limb(w + slope * x, (cross * depth * x) ** 2 / precision)

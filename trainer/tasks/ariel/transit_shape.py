@@ -15,9 +15,9 @@ import numpy as np
 
 from trainer.tasks.ariel.visit import System
 
-LIMB_EXPONENT = 0.6
+LIMB_EXPONENT = 0.65
 """α; with it one w follows quadratic laws of FGK stars from 0.7 to 4 µm."""
-LAW_ERROR = 0.004
+LAW_ERROR = 0.005
 """Error of a depth / the depth, because real limbs follow no such law: its root mean square over
 quadratic laws with u1 and u2 from 0 to 0.5 and impact parameters from 0 to 0.8."""
 INSIDE, CONTACT, RINGS = 40, 160, 32

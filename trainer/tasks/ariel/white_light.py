@@ -20,8 +20,11 @@ from trainer.tasks.ariel.autocorrelation import hat_lag, inflation, lag_one
 from trainer.tasks.ariel.transit_shape import Path, Table, in_frames
 from trainer.tasks.ariel.visit import System
 
-DEGREES = (1, 2, 3, 4)
-"""Of the drift; the Bayesian information criterion chooses."""
+DEGREES = (2, 3, 4)
+"""Of the drift; the Bayesian information criterion chooses. A straight line is not among them: bent
+drift that is too weak to be seen would go into the depth, and its σ would not say so."""
+FREE_FRAMES = 6
+"""Frames beyond its degree that a drift needs."""
 MID_TIMES = 96
 """Mid-times of the grid, evenly over the visit."""
 IMPACT_SIGMA = 0.05
@@ -30,6 +33,12 @@ SPEED_SIGMA = 0.03
 share of it; the eccentricity adds to the latter. Data that know better overrule it."""
 START_RATIO = 0.06
 """Rp/Rs with which the grid is searched."""
+GRAZING = 1 + START_RATIO / 2
+"""Largest impact parameter of the grid."""
+RATIOS = np.geomspace(0.01, 0.3, 24)
+"""Rp/Rs of planets that may hide in a light curve without a transit."""
+PRECISION = np.array([0.1, 1.0, 1.0])
+"""Of what is expected of the path's three numbers: of the mid-time next to nothing."""
 VISIBLE = 5.0
 """Signal to noise of the white-light depth below which no transit counts as seen."""
 SAMPLES_PER_CONTACT = 4
@@ -50,7 +59,7 @@ class Shape:
         depth: White-light depth.
         limb: White-light limb darkening w.
         shared_variance: Variance of ln depth due to path and limb darkening: common to all columns.
-        visible: Whether there is a transit.
+        hidden: Where no transit is seen, the largest depth that could be there; else 0.
     """
 
     covered: np.ndarray
@@ -62,7 +71,7 @@ class Shape:
     depth: float
     limb: float
     shared_variance: float
-    visible: bool
+    hidden: float
 
 
 def legendre(times_h: np.ndarray, degree: int) -> np.ndarray:
@@ -99,8 +108,8 @@ def _search(
     """Return the path at the best mid-time, and the degree of the drift."""
     table = Table.of(START_RATIO)
     centre = Path.of(system, 0.0)
-    if abs(centre.impact) > 1:
-        centre = replace(centre, impact=1.0)  # the catalogue is wrong, or the planet only grazes
+    if abs(centre.impact) > GRAZING:
+        centre = replace(centre, impact=GRAZING)  # beyond, a small planet would leave no trace
     mids = np.linspace(times_h[0], times_h[-1], MID_TIMES)
     phases = centre.separation(times_h - mids[:, None])
     covered, darkened = table.profiles(phases)
@@ -121,6 +130,8 @@ def _criterion(times_h: np.ndarray, band: np.ndarray, profiles: np.ndarray) -> n
     strongest = np.einsum("mf,mf->m", profiles, profiles).max()
     scores = np.full((len(DEGREES), len(profiles)), np.inf)
     for row, degree in enumerate(DEGREES):
+        if degree + FREE_FRAMES > len(band):
+            continue
         q = basis[:, : degree + 1]
         y = band - q @ (q.T @ band)
         p = profiles - (profiles @ q) @ q.T
@@ -158,42 +169,46 @@ class _Fit:
         self.drift = np.ones_like(self.white)
         self.sigma = 1.0
         self.depth = START_RATIO**2
-        design = self.design(self.theta)
         expected = np.array([1.0, limb[0]])  # of depth and depth × w, for depth 1
-        single = np.column_stack([design[:, :-2], design[:, -2:] @ expected])
+        single = np.column_stack([self.basis, self.slopes(self.theta) @ expected])
         found = np.linalg.lstsq(single, self.white, rcond=None)[0]
         self._take(np.append(found[:-1], found[-1] * expected))
 
     def path(self, theta: np.ndarray) -> Path:
         """Return the path that three numbers of order 1 mean: mid-time, speed, impact."""
-        return replace(
-            self.start,
-            mid_h=self.start.mid_h + self.step_h * float(theta[0]),
-            speed=float(np.exp(np.clip(self.speed_sigma * theta[1], -3, 3))),
-            impact=self.start.impact + IMPACT_SIGMA * float(theta[2]),
+        return Path(
+            self.start.mid_h + self.step_h * float(theta[0]),
+            self.start.impact + IMPACT_SIGMA * float(theta[2]),
+            self.start.sma,
+            self.start.period_h,
+            float(np.exp(np.clip(self.speed_sigma * theta[1], -3, 3))),
         )
 
-    def design(self, theta: np.ndarray) -> np.ndarray:
-        """Return (frames, degree + 3): the drift's polynomials, depth and depth × w."""
-        covered, darkened = in_frames(self.table, self.path(theta), self.times_h, self.samples)
-        return np.column_stack([self.basis, -self.drift * covered, -self.drift * darkened])
+    def slopes(self, theta: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the flux by depth and depth × w, (frames, 2)."""
+        shape = in_frames(self.table, self.path(theta), self.times_h, self.samples)
+        return np.asarray(-self.drift[:, None] * np.stack(shape, axis=1))
 
-    def rows(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return design and data in units of σ; the last row is what is expected of w."""
-        design = np.zeros((len(self.white) + 1, self.basis.shape[1] + 2))
-        design[:-1] = self.design(theta) / self.sigma
+    @property
+    def prior(self) -> np.ndarray:
+        """Row of a design: what is expected of w, in depth and depth × w."""
         mean, spread = self.limb
-        design[-1, -2:] = np.array([-mean, 1.0]) / (spread * self.depth)
-        return design, np.append(self.white / self.sigma, 0.0)
+        return np.array([-mean, 1.0]) / (spread * self.depth)
+
+    def design(self, theta: np.ndarray) -> np.ndarray:
+        """Return (frames + 1, degree + 3): drift, depth and depth × w in units of σ; the prior."""
+        data = np.concatenate([self.basis, self.slopes(theta)], axis=1) / self.sigma
+        return np.concatenate([data, [np.append(np.zeros(self.basis.shape[1]), self.prior)]])
 
     def _take(self, linear: np.ndarray) -> None:
         """Take over drift, size and noise of a solution."""
-        residual = self.white - self.design(self.theta) @ linear
+        whole = np.concatenate([self.basis, self.slopes(self.theta)], axis=1)
+        residual = self.white - whole @ linear
         self.drift = self.basis @ linear[:-2]
         self.depth = float(np.clip(linear[-2], 1e-6, 0.25))
         self.linear = linear
-        free = max(len(residual) - len(linear) - 3, 1)
-        rho = lag_one(residual[:, None], hat_lag(self.design(self.theta)))
+        free = max(len(residual) - len(linear) - len(PRECISION), 1)
+        rho = lag_one(residual[:, None], hat_lag(whole))
         self.sigma = max(float(np.sqrt(residual @ residual / free)) * inflation(rho), 1e-9)
 
     def optimise(self) -> None:
@@ -201,46 +216,50 @@ class _Fit:
         from scipy.optimize import least_squares
 
         self.table = Table.of(float(np.sqrt(np.clip(self.depth, 1e-5, 0.2))))
+        q, _ = np.linalg.qr(self.basis)
+        data = (self.white - q @ (q.T @ self.white)) / self.sigma
+        prior = self.prior
+        known = np.outer(prior, prior)
 
         def residuals(theta: np.ndarray) -> np.ndarray:
-            design, data = self.rows(theta)
-            q, _ = np.linalg.qr(design)
-            return np.concatenate([data - q @ (q.T @ data), theta * [0.1, 1.0, 1.0]])
+            slopes = self.slopes(theta) / self.sigma
+            apart = slopes - q @ (q.T @ slopes)  # what of it no drift can do
+            normal = apart.T @ apart + known
+            normal[[0, 1], [0, 1]] += 1e-12 * np.trace(normal)  # no transit at all in sight
+            linear = np.linalg.solve(normal, apart.T @ data)
+            return np.concatenate([data - apart @ linear, [prior @ linear], theta * PRECISION])
 
         found = least_squares(
-            residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-5, ftol=1e-6, max_nfev=60
+            residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-3, ftol=1e-5, max_nfev=60
         )
         ends = (self.all_h[[0, -1]] - self.start.mid_h) / self.step_h
         self.theta = np.append(np.clip(found.x[0], *ends), found.x[1:])
-        self._take(np.linalg.lstsq(*self.rows(self.theta), rcond=None)[0])
+        data = np.append(self.white / self.sigma, 0.0)
+        self._take(np.linalg.lstsq(self.design(self.theta), data, rcond=None)[0])
 
     def shape(self) -> Shape:
         """Return what was found, with the part of the depth's variance that columns share."""
         depth, weighted = self.linear[-2:]
         path = self.path(self.theta)
-        design, _ = self.rows(self.theta)
+        design = self.design(self.theta)
         slopes = np.zeros((len(design), 3))
         for n in range(3):
-            step = np.zeros(3)
-            step[n] = 1e-2
-            change = self.design(self.theta + step) - self.design(self.theta - step)
-            slopes[:-1, n] = change[:, -2:] @ self.linear[-2:] / (2e-2 * self.sigma)
+            step = 1e-2 * np.eye(3)[n]
+            change = self.slopes(self.theta + step) - self.slopes(self.theta - step)
+            slopes[:-1, n] = change @ self.linear[-2:] / (2e-2 * self.sigma)
         whole = np.concatenate(
             [
                 np.column_stack([slopes, design]),
-                np.column_stack([np.diag([0.1, 1.0, 1.0]), np.zeros((3, design.shape[1]))]),
+                np.column_stack([np.diag(PRECISION), np.zeros((3, design.shape[1]))]),
             ]
         )
         variance = _covariance(whole)[-2, -2]
         mean, spread = self.limb
-        limb = (
-            float(np.clip(weighted / depth, mean - 3 * spread, mean + 3 * spread))
-            if depth > 0
-            else mean
-        )
+        found = weighted / depth if depth > 0 else mean
+        limb = float(np.clip(found, mean - 3 * spread, mean + 3 * spread))
         alone = np.column_stack([design[:-1, :-2], design[:-1, -2:] @ [1.0, limb]])
         own = _covariance(alone)[-1, -1]
-        visible = bool(depth > VISIBLE * np.sqrt(own))
+        visible = bool(depth > VISIBLE * np.sqrt(own) > 0)
         covered, darkened = in_frames(self.table, path, self.all_h, self.samples)
         return Shape(
             covered,
@@ -252,8 +271,22 @@ class _Fit:
             float(depth),
             limb if visible else mean,
             float(max(variance - own, 0) / depth**2) if visible else 0.0,
-            visible,
+            0.0 if visible else self._hidden(path, depth * float(covered.max())),
         )
+
+    def _hidden(self, path: Path, lost: float) -> float:
+        """Return the largest depth that may have gone unseen, where `lost` of the light is missing.
+
+        A planet that only grazes, or passes within a frame, hides more than one that crosses.
+        """
+        farther = replace(path, impact=abs(path.impact) + IMPACT_SIGMA)
+        largest = RATIOS[0] ** 2
+        for ratio in RATIOS:
+            covered, _ = in_frames(Table.of(float(ratio)), farther, self.times_h, self.samples)
+            frames = max(int(np.sum(covered > covered.max() / 2)), 1)
+            if ratio**2 * covered.max() < max(lost, 0.0) + 3 * self.sigma / np.sqrt(frames):
+                largest = ratio**2
+        return float(largest)
 
 
 def _covariance(design: np.ndarray) -> np.ndarray:
