@@ -25,7 +25,12 @@ def planets() -> str:
 @cache
 def _planets(home: str) -> str:
     root = Path(home) / "planets"
-    simulate(root, Recipe(PLANETS, exposures=FRAMES, rows=1, fgs1_side=2, visits=1.5, truth=False))
+    simulate(
+        root,
+        Recipe(
+            PLANETS, exposures=FRAMES, rows=1, fgs1_side=2, visits=1.5, test_planets=2, truth=False
+        ),
+    )
     return str(root)
 
 

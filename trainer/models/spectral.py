@@ -64,7 +64,7 @@ class Spectral(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map (…, size) to (…, 4, wavelengths)."""
         parts = self.layout.unpack(inputs)
-        left = self._pooled(parts["light_curves"], parts["profile"], parts["depth"])
+        left = self.pooled(parts["light_curves"], parts["profile"], parts["depth"])
         depth, noise = parts["depth"], parts["noise"]
         shape = depth - white_light(depth, noise)
         fgs1 = self.fgs1(torch.asinh(left[..., 0]))
@@ -82,7 +82,7 @@ class Spectral(nn.Module):
         hidden = F.gelu(self.fusion(both))
         return self.readout(hidden).unflatten(-1, (ANSWERS, -1))  # type: ignore[no-any-return]
 
-    def _pooled(
+    def pooled(
         self, light_curves: torch.Tensor, profile: torch.Tensor, depth: torch.Tensor
     ) -> torch.Tensor:
         """Return what the baseline leaves of the light in each phase, (…, phases, wavelengths)."""

@@ -50,20 +50,14 @@ class Observations:
     truth: np.ndarray | None
     faults: tuple[Fault, ...] = ()
 
-    @property
-    def planets(self) -> np.ndarray:
-        """The planets, each once, in the order of their visits."""
-        return self.planet_ids[self.first_visits]
-
-    @property
-    def first_visits(self) -> np.ndarray:
-        """(planets,) row of the first visit of each."""
-        new = np.append(True, self.planet_ids[1:] != self.planet_ids[:-1])
-        return np.flatnonzero(new)
-
     def rows_of(self, planets: Sequence[int]) -> np.ndarray:
         """Return the rows of all visits of some planets, in the order of the rows."""
         return np.flatnonzero(np.isin(self.planet_ids, np.asarray(planets, dtype=np.int64)))
+
+    def first_of_each(self, rows: np.ndarray) -> np.ndarray:
+        """Return one row of each planet of some rows, by planet."""
+        _, first = np.unique(self.planet_ids[rows], return_index=True)
+        return rows[first]
 
     def light_curves(self, rows: np.ndarray) -> np.ndarray:
         """Return (len(rows), frames, 283) float32: the flux over its level out of transit, less 1."""
@@ -147,7 +141,9 @@ def _dimming(profile: np.ndarray, response: np.ndarray) -> np.ndarray:
         response: (n, 2, frames) change of the depth by a change of the flux.
     """
     moved = -np.einsum("nit,nt->ni", response, profile)
-    return np.divide(1.0, moved, out=np.ones_like(moved), where=moved > 1 / MOST_DIMMING)
+    factors: np.ndarray = np.ones_like(moved)
+    np.divide(1.0, moved, out=factors, where=moved > 1 / MOST_DIMMING)
+    return factors
 
 
 def _features(

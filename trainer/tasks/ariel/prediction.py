@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from trainer.checkpoint_files import complete_checkpoints
 from trainer.config import RunConfig
@@ -72,12 +71,12 @@ def predict_trial(
     task, device = subject.task, subject.device
     assert isinstance(task, ArielTask)
     seen, rows = _asked(config, task, part)
-    with torch.no_grad(), products(config.tier), autocast(config.tier):
+    with products(config.tier), autocast(config.tier):
         found = task.predict(subject.model, seen, rows, device)
         scale = task.sigma_scale(subject.model, device)
     if not found.finite:
         raise InputError(f"{checkpoints[-1]}: it predicts depths that are not finite")
-    first = rows[np.unique(seen.planet_ids[rows], return_index=True)[1]]
+    first = seen.first_of_each(rows)
     return Prediction(
         planet_ids=found.planets,
         mu=found.mu,

@@ -74,7 +74,8 @@ class Layout:
 
     def unpack(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the parts of rows (…, size) as views (…, *shape)."""
-        parts = inputs.split([math.prod(shape) for shape in self.shapes.values()], dim=-1)
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        parts = inputs.split(sizes, dim=-1)  # type: ignore[no-untyped-call]  # torch's has no types
         return {
             name: part.unflatten(-1, shape) if len(shape) > 1 else part
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)

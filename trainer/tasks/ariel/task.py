@@ -86,7 +86,11 @@ class ArielTask:
         self.reading = Reading(Layout(data.frames), self.standards, model.predicts)
         self.reference = Reference.of(self.seen.truth[self.viewer.first], data.edition)
         self.terms = Terms(
-            config.loss, config.symbolic, self.standards.scale, self.wavelengths_um.tolist(), data.edition
+            config.loss,
+            config.symbolic,
+            self.standards.scale,
+            self.wavelengths_um.tolist(),
+            data.edition,
         )
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,6 +108,7 @@ class ArielTask:
         mirrored = self.terms.needs_mirrored
         return self.terms.total(self.reading.spectrum(model, inputs, targets, mirrored=mirrored))
 
+    @torch.no_grad()
     def predict(
         self, model: torch.nn.Module, seen: Observations, rows: np.ndarray, device: str
     ) -> Predicted:
@@ -189,8 +194,7 @@ class ArielTask:
 
     def _baseline(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the baseline's μ and σ, and the truth, of the planets of a split."""
-        rows = self.splits[split]
-        first = rows[np.unique(self.seen.planet_ids[rows], return_index=True)[1]]
+        first = self.seen.first_of_each(self.splits[split])
         assert self.seen.truth is not None
         return np.maximum(self.seen.depth[first], 0), self.seen.sigma[first], self.seen.truth[first]
 

@@ -56,7 +56,7 @@ class Viewer:
         assert seen.truth is not None
         ids = seen.planet_ids[rows]
         self.visits = [rows[ids == planet] for planet in np.unique(ids)]
-        self.first = np.array([visits[0] for visits in self.visits])  # (planets,)
+        self.first = seen.first_of_each(rows)  # (planets,)
         self.views, self.batch, self.seed = views, batch, seed
         truth = seen.truth[self.first]
         self.shapes = truth - truth.mean(axis=1, keepdims=True)
