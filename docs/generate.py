@@ -11,9 +11,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.settings import VARIANTS
 from trainer.config import RunConfig
-from trainer.identity import LABELS
-
-DECIDING = ("model", "data", "training")
+from trainer.identity import DECIDING, LABELS
 
 
 def reference() -> str:
@@ -46,12 +44,19 @@ def _summary(model: type[BaseModel], decides: str) -> str:
 
 
 def _table(section: str, model: type[BaseModel]) -> list[str]:
-    lines = ["", "| key | values | default | |", "|---|---|---|---|"]
-    for name, info in model.model_fields.items():
+    return ["", "| key | values | default | |", "|---|---|---|---|", *_rows(section, model())]
+
+
+def _rows(section: str, table: BaseModel, about: str = "") -> list[str]:
+    lines = []
+    for name, info in type(table).model_fields.items():
+        if isinstance(inner := getattr(table, name), BaseModel):
+            lines += _rows(f"{section}.{name}", inner, info.description or "")
+            continue
         label = " (label)" if name in LABELS.get(section, ()) else ""
-        default = "none" if info.default is None else f"`{str(info.default).lower()}`"
+        default = "none" if inner is None else f"`{str(inner).lower()}`"
         lines.append(
-            f"| `{section}.{name}` | {_values(info)} | {default} | {info.description or ''}{label} |"
+            f"| `{section}.{name}` | {_values(info)} | {default} | {info.description or about}{label} |"
         )
     return lines
 

@@ -20,7 +20,7 @@ from orchestrator.placeholders import filled, names_in
 from orchestrator.settings import VARIANTS, has_kind, setting_keys
 from orchestrator.spellings import canonical
 from orchestrator.toml_file import nest
-from trainer.config import RunConfig
+from trainer.config import IN_EPOCHS, RunConfig
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,12 @@ class Composition:
         """Return the nested settings at a point, which differ in few sections."""
         tree = dict(self._tree)
         for key, (value, _) in point.items():
-            section, _, leaf = key.partition(".")
-            tree[section] = tree.get(section, {}) | {leaf: value}
+            *path, leaf = key.split(".")
+            table = tree
+            for name in path:  # what is shared with other points stays as it is
+                table[name] = dict(table.get(name, {}))
+                table = table[name]
+            table[leaf] = value
         return tree
 
     def over(self, layer: Layer) -> Composition:
@@ -103,6 +107,9 @@ class Composition:
                 )
                 for name in dropped:
                     del settings[name]
+        for one, other in _INSTEAD.items():
+            if one in layer.settings and other not in layer.settings:
+                settings.pop(other, None)
         return replace(self, settings=settings | dict(layer.settings), notes=notes)
 
     def at(self, point: Mapping[str, tuple[Any, str]]) -> Composition:
@@ -120,6 +127,10 @@ class Composition:
             for name in idle:
                 del settings[name]
         return replace(self, settings=settings | dict(point), notes=notes)
+
+
+_INSTEAD = {**IN_EPOCHS, **{steps: epochs for epochs, steps in IN_EPOCHS.items()}}
+"""Settings that say the same in two units: the later one is meant."""
 
 
 def check(settings: Mapping[str, tuple[Any, str]]) -> RunConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from orchestrator.errors import COMMAND_LINE, Problem, UsageError, gathering, ne
 from orchestrator.shared_files import find
 from orchestrator.toml_file import flatten
 
-GROUPS = ("task", "model", "trainer", "tier")
+GROUPS = ("task", "model", "trainer", "tier", "loss", "symbolic")
+SPECIAL = "task_trainer"
+"""What a trainer preset means for one task; it follows from both, nobody chooses it."""
 
 
 def check_options(groups: Mapping[str, str]) -> None:
@@ -64,11 +66,13 @@ class Chosen:
         layer: What they set.
         scale: The scale they ask for.
         options: Option by group.
+        ablation: What they set of an ablation: key to (value, source).
     """
 
     layer: Layer
     scale: str | None
     options: Mapping[str, str]
+    ablation: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen:
@@ -95,18 +99,24 @@ def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen
         )
     settings: dict[str, tuple[Any, str]] = {}
     options: dict[str, str] = {}
+    ablation: dict[str, tuple[Any, str]] = {}
     scale = None
     for group, option in config.hydra.runtime.choices.items():
-        if option is None or "/" in group or group not in GROUPS:
+        if option is None or group not in (*GROUPS, SPECIAL):
             continue
-        options[group] = option
+        if group != SPECIAL:
+            options[group] = option
+        elif not (folder / group / f"{option}.yaml").exists():
+            continue  # nothing special to this task
         for place, tables in _written(folder, group, option):
             scale = tables.pop("scale", scale)
+            for key, value in tables.pop("ablation", {}).items():
+                ablation[key] = (value, place)
             if group == "tier" and group not in explicit:
                 tables.pop("training", None)
             for key in flatten(tables):
                 settings[key] = (omegaconf.OmegaConf.select(config, key), place)
-    return Chosen(Layer(settings), scale, options)
+    return Chosen(Layer(settings), scale, options, ablation)
 
 
 def _written(folder: Path, group: str, option: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -20,6 +20,7 @@ from orchestrator.space_table import full_key
 from orchestrator.spellings import ATTENTION, attention, micro_batch, respell
 from orchestrator.toml_file import flatten
 from trainer.config import RunConfig
+from trainer.epochs import in_steps
 from trainer.errors import InputError
 from trainer.identity import deciding_settings, trial_id
 from trainer.tasks import data_hash, vocab_size
@@ -76,7 +77,10 @@ class Revision:
                 value = micro_batch(given, composition.settings["training.batch_size"][0])
             settled[key] = (value, given[2])
         composition = composition.over(Layer(settled))
-        revised = check(composition.settings)
+        try:
+            revised = in_steps(check(composition.settings))
+        except InputError as error:
+            raise UsageError(Problem(str(error), COMMAND_LINE, error.hint)) from error
         if self.automatic is None:
             return revised
         wanted = {key.removeprefix("tier.") for key in settled}

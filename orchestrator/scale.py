@@ -42,6 +42,8 @@ CAPS: Mapping[str, int] = {
     "training.seq_len": 64,
     "training.batch_size": 8,
     "training.eval_tokens": 8_192,
+    "training.epochs": 2,
+    "data.planets": 12,
 }
 """Values that are cut to at most this; those of an axis keep their ratios."""
 
@@ -136,7 +138,8 @@ def _shrink(
         rules[key] = partial(_times, ratio, SMALLEST_VOCABULARY if "vocab" in key else 1)
     rules["model.n_layers"] = lambda n: n if n <= 4 else max(2, round(n / 10))
     steps = largest("training.steps")
-    if steps is not None and steps > STEPS:
+    counts_epochs = settings.get("training.epochs") is not None
+    if steps is not None and steps > STEPS and not counts_epochs:
         final = given.get("training.steps", STEPS)
         short = final if isinstance(final, int) else STEPS
         rules["training.steps"] = partial(_times, STEPS / steps, 1)
@@ -166,6 +169,8 @@ def _shrink(
         for key, value in settings.items()
         if shrunk(key, value) != value
     }
+    if settings.get("data.planets", 0) is None:  # all of them
+        small["data.planets"] = (CAPS["data.planets"], "--scale smoke")
     tried = tuple(axis if axis.key in replaced else _shrunk_axis(axis, shrunk) for axis in axes)
     tried = tuple(  # a condition speaks of the values that are tried
         replace(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from trainer.config import CorpusData, DecoderConfig, ModularData, QuadraticMLPConfig, RunConfig
-from trainer.identity import LABELS
+from trainer.identity import APART
+from trainer.spectral_config import ArielData, SpectralConfig
 
 SECTIONS = tuple(RunConfig.model_fields)
 VARIANTS: dict[str, tuple[type[BaseModel], ...]] = {
-    "model.kind": (DecoderConfig, QuadraticMLPConfig),
-    "data.task": (CorpusData, ModularData),
+    "model.kind": (DecoderConfig, QuadraticMLPConfig, SpectralConfig),
+    "data.task": (CorpusData, ModularData, ArielData),
 }
 """Sections of several kinds, by the key that names the kind."""
 
@@ -25,12 +27,40 @@ def setting_keys() -> tuple[str, ...]:
     """Return every dotted key of the run config, of all kinds of its sections."""
     return tuple(
         dict.fromkeys(
-            f"{section}.{name}"
+            key
             for section in SECTIONS
             for model in _models(section)
-            for name in model.model_fields
+            for key in _keys(section, model)
         )
     )
+
+
+def _keys(prefix: str, model: type[BaseModel]) -> Iterator[str]:
+    """Yield the dotted keys of a table, those of the tables in it among them."""
+    for name, info in model.model_fields.items():
+        inner = _table(info)
+        if inner is None:
+            yield f"{prefix}.{name}"
+        else:
+            yield from _keys(f"{prefix}.{name}", inner)
+
+
+def _table(info: FieldInfo) -> type[BaseModel] | None:
+    """Return the table that a field is; None where it is a value."""
+    kind = info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _fields(key: str) -> Iterator[FieldInfo]:
+    """Yield what stands at a dotted key, in each kind of its section that has it."""
+    section, *path, leaf = key.split(".") if "." in key else (key, "")
+    for model in _models(section) if section in SECTIONS else ():
+        found: type[BaseModel] | None = model
+        for name in path:
+            info = found.model_fields.get(name) if found else None
+            found = _table(info) if info else None
+        if found is not None and leaf in found.model_fields:
+            yield found.model_fields[leaf]
 
 
 def _models(section: str) -> tuple[type[BaseModel], ...]:
@@ -57,10 +87,7 @@ def has_kind(key: str, kind: Any, setting: str) -> bool:
 def words_of(key: str) -> dict[str, Any]:
     """Return the values of a setting that takes one of few, by name; none of any other setting."""
     words: dict[str, Any] = {}
-    for model in _models(key.partition(".")[0]):
-        info = model.model_fields.get(key.partition(".")[2])
-        if info is None:
-            continue
+    for info in _fields(key):
         if info.annotation is bool:
             words |= {"false": False, "true": True}
         elif typing.get_origin(info.annotation) is typing.Literal:
@@ -68,20 +95,15 @@ def words_of(key: str) -> dict[str, Any]:
     return words
 
 
-def is_label(key: str) -> bool:
-    """Return whether a setting only names something in the reports."""
+def is_apart(key: str) -> bool:
+    """Return whether a setting decides nothing though its section does: a label."""
     section, _, leaf = key.partition(".")
-    return leaf in LABELS.get(section, ())
+    return leaf in APART.get(section, ())
 
 
 def may_be_none(key: str) -> bool:
     """Return whether a setting may have no value."""
-    section, _, leaf = key.partition(".")
-    return section in SECTIONS and any(
-        type(None) in typing.get_args(model.model_fields[leaf].annotation)
-        for model in _models(section)
-        if leaf in model.model_fields
-    )
+    return any(type(None) in typing.get_args(info.annotation) for info in _fields(key))
 
 
 def default_of(key: str, settings: Mapping[str, tuple[Any, str]]) -> Any:
@@ -91,17 +113,24 @@ def default_of(key: str, settings: Mapping[str, tuple[Any, str]]) -> Any:
         key: Dotted key.
         settings: They say of which kind each section is.
     """
-    section, _, leaf = key.partition(".")
-    model = RunConfig.model_fields[section].annotation
+    section, *path = key.split(".")
+    found: Any = _default_section(section, settings)
+    for name in path:
+        if isinstance(found, type) and issubclass(
+            found, BaseModel
+        ):  # a kind that has no whole default
+            info = found.model_fields.get(name)
+            return None if info is None else info.get_default(call_default_factory=True)
+        found = getattr(found, name, None)
+    return found
+
+
+def _default_section(section: str, settings: Mapping[str, tuple[Any, str]]) -> Any:
+    """Return a section as it is without settings, or its kind where that has settings to be given."""
     for name, variants in VARIANTS.items():
         if name.startswith(f"{section}."):
             kind = name.partition(".")[2]
             default = variants[0].model_fields[kind].default
             chosen = settings[name][0] if name in settings else default
-            model = next((m for m in variants if m.model_fields[kind].default == chosen), None)
-    info = (
-        model.model_fields.get(leaf)
-        if isinstance(model, type) and issubclass(model, BaseModel)
-        else None
-    )
-    return None if info is None else info.get_default(call_default_factory=True)
+            return next((m for m in variants if m.model_fields[kind].default == chosen), None)
+    return RunConfig.model_fields[section].get_default(call_default_factory=True)

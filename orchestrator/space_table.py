@@ -13,10 +13,11 @@ from orchestrator.errors import Problem, UsageError, gathering, nearest, shown
 from orchestrator.familiar import suggestion
 from orchestrator.groups import GROUPS, check_option
 from orchestrator.interval import Interval
-from orchestrator.settings import SECTIONS, is_label, setting_keys
+from orchestrator.settings import SECTIONS, is_apart, setting_keys
 from orchestrator.space import space_of
 from orchestrator.spellings import respell_axis
 from orchestrator.toml_file import flatten
+from trainer.identity import DECIDING
 
 RANGES = ("uniform", "log_uniform", "integer")
 LISTS = ("choice", "values")
@@ -247,7 +248,7 @@ def decides(key: str) -> bool:
     """Return whether a setting is in the trial id (`trainer.identity.deciding_settings`)."""
     if key in GROUPS:
         return key != "tier"  # of the others their options say
-    return key.partition(".")[0] in ("model", "data", "training") and not is_label(key)
+    return key.partition(".")[0] in DECIDING and not is_apart(key)
 
 
 def full_key(key: str, place: str) -> str:
@@ -268,10 +269,11 @@ def full_key(key: str, place: str) -> str:
     hint = "seeds = 3 in [space], or --seeds 3" if key in ("seeds", "training.seeds") else ""
     leaf = key.rpartition(".")[2]
     same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    if same_leaf:
+    close = nearest(key, same_leaf) if key.count(".") > 1 else ""
+    if same_leaf and not close:
         hint = f"there is {' and '.join(same_leaf)}"
     leaves = [name.rpartition(".")[2] for name in known]
-    close = suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
+    close = close or suggestion(leaf, ()) or (nearest(key, known) if "." in key else "")
     close = close or nearest(leaf, leaves)
     raise UsageError(Problem(f"unknown setting {key}{'' if hint else close}", place, hint))
 

@@ -14,6 +14,7 @@ from orchestrator.fitting import memory_of
 from orchestrator.ledger import TrialRecord
 from orchestrator.space_table import SEED
 from trainer.config import RunConfig
+from trainer.epochs import in_steps
 from trainer.errors import InputError
 from trainer.footprint import Memory, parameter_count, step_flops
 from trainer.identity import trial_and_point_id
@@ -142,6 +143,7 @@ def make_trial(
         UsageError: The model is too large to be counted.
         InputError: The data cannot be read, or cannot be trained on.
     """
+    config = in_steps(config)
     data, vocabulary = _data_facts(config, hashes)
     tokens = tokens_per_step(config)
     parameters = parameter_count(config, vocabulary)

@@ -61,9 +61,13 @@ ONLY_IMPORTER = {
     "sqlite3": {"orchestrator.ledger"},
     "torch": {"trainer", "orchestrator.executors"},
     "jinja2": {"orchestrator.leaderboard"},
+    "plotly": {"orchestrator.diagnostics"},
+    "pyarrow": {"trainer.tasks.ariel"},
+    "batman": {"trainer.tasks.ariel"},
+    "sklearn": {"trainer.tasks.ariel"},
     "pynvml": {"orchestrator.hardware"},
     "optuna": {"orchestrator.strategy", "orchestrator.referee"},
-    "scipy": {"orchestrator.strategy"},
+    "scipy": {"orchestrator.strategy", "orchestrator.leaderboard", "trainer.tasks.ariel"},
     "pickle": set(),
 }
 """Library to the modules, or packages, that may import it."""

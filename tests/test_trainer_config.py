@@ -10,11 +10,16 @@ from pydantic import ValidationError
 
 from trainer import RunConfig
 from trainer.config import DecoderConfig, QuadraticMLPConfig
+from trainer.spectral_config import CompositeConfig
 
+EPOCHS = [("training", "epochs"), ("training", "eval_epochs"), ("checkpoint", "epochs")]
 NOT_NUMBERS: list[Any] = [True, False, "1", "1e-3", None, math.nan, math.inf, -math.inf, [1], {}]
 OPTIONAL = {
     ("model", "vocab_size"),
     ("model", "ffn_dim"),
+    ("training", "epochs"),
+    ("training", "eval_epochs"),
+    ("checkpoint", "epochs"),
     ("training", "seq_len"),
     ("training", "grad_clip"),
     ("training", "eval_tokens"),
@@ -82,6 +87,32 @@ REALS: dict[tuple[str, str], tuple[list[float], list[float]]] = {
 }
 
 
+ARIEL: dict[str, Any] = {"data": {"task": "ariel"}, "model": {"kind": "spectral"}}
+TERMS = tuple(CompositeConfig.model_fields)
+# Of spectra: dotted key, values at the edge that are accepted, values that are not.
+SPECTRA: dict[str, tuple[list[float], list[float]]] = {
+    "data.planets": ([5], [2, 4, 5.5]),
+    "data.folds": ([3], [2, 3.0]),
+    "data.fold": ([0, 4], [-1, 5]),
+    "data.frames": ([8], [7]),
+    "data.views": ([1], [0]),
+    "model.dim": ([2], [1]),
+    "model.n_layers": ([1], [0]),
+    "model.dropout": ([0.0, 0.99], [1.0, -0.1]),
+    "training.epochs": ([1], [0, 1.5]),
+    "training.eval_epochs": ([1], [0]),
+    "checkpoint.epochs": ([1], [0]),
+    "loss.composite.gll.weight": ([0, 2.5], [-1.0]),
+    "loss.composite.smoothness.weight": ([0.0], [-1.0]),
+    "loss.composite.fft.weight": ([0.0], [-1.0]),
+    "loss.composite.fft.cutoff_frac": ([0.5], [0.0, 1.0]),
+    "loss.composite.nonnegativity.weight": ([0.0], [-1.0]),
+    "loss.composite.asymmetry.weight": ([0.0], [-1.0]),
+    "symbolic.molecular_fingerprint.weight": ([1.0], [0.0]),
+    "symbolic.gravitational_lensing.weight": ([1.0], [0.0]),
+}
+
+
 def make(section: str, **values: Any) -> RunConfig:
     return RunConfig.model_validate({section: values})
 
@@ -115,8 +146,51 @@ def test_real_numbers_have_a_range_and_are_finite_numbers(field: tuple[str, str]
         assert (key if bad != 1.5 else "gpus") in refusal(**{section: {key: bad}})
 
 
+@pytest.mark.parametrize("key", SPECTRA)
+def test_numbers_of_spectra_have_a_range(key: str) -> None:
+    def sections(value: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {"data": {"task": "ariel"}, "model": {"kind": "spectral"}}
+        table, (*path, leaf) = made, key.split(".")
+        for name in path:
+            table = table.setdefault(name, {})
+        table[leaf] = value
+        return made
+
+    accepted, refused = SPECTRA[key]
+    for value in accepted:
+        found: Any = RunConfig.model_validate(sections(value))
+        for name in key.split("."):
+            found = getattr(found, name)
+        assert found == value
+    for bad in [*refused, True, "1", math.nan, math.inf, {}]:
+        assert key.rpartition(".")[2] in refusal(**sections(bad))
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"symbolic": {"molecular_fingerprint": {"enabled": True}}}, "task corpus has none"),
+        ({"loss": {"composite": {"fft": {"weight": 1.0}}}}, "loss judges spectra"),
+        ({"training": {"epochs": 3}}, "training.steps counts steps"),
+        ({"checkpoint": {"epochs": 3}}, "checkpoint.interval counts steps"),
+        ({"data": {"task": "ariel"}}, 'task ariel needs "spectral"'),
+        ({"model": {"kind": "spectral"}}, 'task corpus needs "decoder"'),
+        ({**ARIEL, "training": {"seq_len": 8}}, "a visit has data.frames frames"),
+        ({**ARIEL, "training": {"batch_size": "full"}}, "needs task modular"),
+        ({**ARIEL, "evaluation": {"probes": "kjv"}}, "task ariel has none"),
+        (
+            {**ARIEL, "loss": {"composite": {key: {"weight": 0.0} for key in TERMS}}},
+            "a loss needs a term",
+        ),
+    ],
+)
+def test_spectra_and_texts_are_not_mixed(sections: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(**sections)
+
+
 def test_every_number_is_covered_above() -> None:
     covered = set(INTEGERS) | set(REALS) | {("model", "dim")}  # dim: cross-field below
+    covered |= set(EPOCHS)
     config = RunConfig()
     for section in RunConfig.model_fields:
         for key, field in type(getattr(config, section)).model_fields.items():

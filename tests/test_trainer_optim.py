@@ -73,7 +73,7 @@ def test_steps_are_those_of_torch(model: dict[str, Any], largest: float) -> None
         norms = []
         for network in (ours, theirs):
             network.zero_grad(set_to_none=True)
-            task.loss(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            task.loss(network, inputs, targets).backward()  # type: ignore[no-untyped-call]
         rate = 1e-2 / (step + 1)
         norms.append(clip(list(ours.parameters()), largest))
         our_optimizer.rate = rate

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from trainer.section import Section
+from trainer.spectral_config import ArielData, LossConfig, SpectralConfig, SymbolicConfig
 
 FFN_RATIO = 4
 """Inner width / dim where `model.ffn_dim` is not given."""
@@ -18,14 +21,6 @@ CORPUS_SEQ_LEN = 256
 """Tokens a sequence where `training.seq_len` is not given."""
 BYTES = 256
 """Symbols of the byte tokenizer where `model.vocab_size` is not given."""
-
-
-class Section(BaseModel):
-    """Base of every section: closed, frozen, strict."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
 
 
 def _default(key: str, value: str) -> Callable[[Any], Any]:
@@ -92,7 +87,7 @@ class QuadraticMLPConfig(Section):
 
 
 ModelConfig = Annotated[
-    DecoderConfig | QuadraticMLPConfig,
+    DecoderConfig | QuadraticMLPConfig | SpectralConfig,
     Field(discriminator="kind"),
     BeforeValidator(_default("kind", "decoder")),
 ]
@@ -148,7 +143,7 @@ class ModularData(Section):
 
 
 DataConfig = Annotated[
-    CorpusData | ModularData,
+    CorpusData | ModularData | ArielData,
     Field(discriminator="task"),
     BeforeValidator(_default("task", "corpus")),
 ]
@@ -159,6 +154,11 @@ class TrainingConfig(Section):
 
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, data order and split")
     steps: int = Field(1000, ge=1, description="optimizer steps; they shape the schedule")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="in place of steps: times all views of the training planets are seen",
+    )
     batch_size: Annotated[int, Field(ge=1)] | Literal["full"] = Field(
         16, description="effective batch in sequences, at least 1; `full` is the whole train split"
     )
@@ -173,13 +173,14 @@ class TrainingConfig(Section):
     eps: float = Field(1e-8, gt=0)
     grad_clip: float | None = Field(1.0, gt=0, description="largest global gradient norm")
     eval_interval: int = Field(250, ge=1, description="steps between evaluations")
+    eval_epochs: int | None = Field(None, ge=1, description="in place of eval_interval")
     eval_tokens: int | None = Field(
         65_536, ge=1, description="held-out tokens an evaluation reads; none given: all"
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainingConfig:
-        if self.warmup_steps > self.steps:
+        if self.epochs is None and self.warmup_steps > self.steps:
             raise ValueError(
                 "warmup_steps must not exceed steps:"
                 f" got warmup_steps {self.warmup_steps} and steps {self.steps}"
@@ -187,11 +188,20 @@ class TrainingConfig(Section):
         return self
 
 
+IN_EPOCHS = {
+    "training.epochs": "training.steps",
+    "training.eval_epochs": "training.eval_interval",
+    "checkpoint.epochs": "checkpoint.interval",
+}
+"""Settings that count epochs, each with the one that counts steps in its place (`epochs.py`)."""
+
+
 class CheckpointConfig(Section):
     """What is kept on disk of a run."""
 
     enable: bool = Field(True, description="off: a run that is interrupted starts again")
     interval: int = Field(500, ge=1, description="steps between checkpoints")
+    epochs: int | None = Field(None, ge=1, description="in place of interval")
     keep: int = Field(2, ge=1, description="newest checkpoints kept")
 
 
@@ -309,16 +319,28 @@ class TierConfig(Section):
         return self
 
 
+MODELS = {
+    "corpus": ("decoder",),
+    "modular": ("decoder", "quadratic_mlp"),
+    "ariel": ("spectral",),
+}
+"""Kinds of model that read what a task gives."""
+WHOLE = {"modular": "a pair is one sequence", "ariel": "a visit has data.frames frames"}
+"""What stands for a sequence on a task without a text."""
+
+
 class RunConfig(Section):
     """Everything that decides one run, and how it is executed and watched.
 
-    `model`, `data` and `training` decide the result and make the trial id
-    (`trainer.identity`); the other sections do not.
+    `model`, `data` and `training`, and of spectra `loss` and `symbolic`, decide the result and make
+    the trial id (`trainer.identity`); the other sections do not.
     """
 
     model: ModelConfig = Field(default_factory=DecoderConfig)
     data: DataConfig = Field(default_factory=CorpusData)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    symbolic: SymbolicConfig = Field(default_factory=SymbolicConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
@@ -328,58 +350,98 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _task_can_honour(self) -> RunConfig:
         """Refuse a setting that the task or the model would have to ignore."""
-        if self.data.task == "modular":
-            if self.training.seq_len is not None:
-                raise ValueError(
-                    "training.seq_len has no effect on task modular (a pair is one sequence):"
-                    f" got {self.training.seq_len}; leave it out"
-                )
-            if isinstance(self.model, DecoderConfig) and self.model.vocab_size is not None:
-                raise ValueError(
-                    f"model.vocab_size follows from data.p on task modular:"
-                    f" got {self.model.vocab_size}; leave it out"
-                )
-            for key in TEXT_GATES:
-                if (limit := getattr(self.evaluation, key)) is not None:
-                    raise ValueError(
-                        f"evaluation.{key} judges a text, and task modular has none:"
-                        f" got {limit:g}; leave it out"
-                    )
-            if self.evaluation.probes not in ("auto", None):
-                raise ValueError(
-                    "evaluation.probes are questions about a text, and task modular has none:"
-                    f" got {self.evaluation.probes!r}; leave it out"
-                )
+        kinds = MODELS[self.data.task]
+        if self.model.kind not in kinds:
+            expected = " or ".join(f'"{kind}"' for kind in kinds)
+            raise ValueError(
+                f'model.kind "{self.model.kind}" does not read these data: task {self.data.task}'
+                f" needs {expected}"
+            )
+        if isinstance(self.data, CorpusData):
+            self._corpus_can_honour(self.data)
+        else:
+            self._refuse_text()
+        if self.data.task != "modular":
+            self._refuse_accuracy()
+        if self.data.task != "ariel":
+            self._refuse_spectra()
         if self.evaluation.probes is None and self.evaluation.min_probe_accuracy is not None:
             raise ValueError(
                 "evaluation.min_probe_accuracy needs probes: got evaluation.probes none"
             )
-        if isinstance(self.data, CorpusData):
-            if not isinstance(self.model, DecoderConfig):
-                raise ValueError(
-                    f'model.kind "{self.model.kind}" reads pairs: task corpus needs "decoder"'
-                )
-            if self.training.batch_size == "full":
-                raise ValueError('training.batch_size "full" needs task modular; give a number')
-            if (
-                self.data.tokenizer == "bpe"
-                and self.model.vocab_size is None
-                and self.data.tokenizer_path is None
-            ):
-                raise ValueError(
-                    "model.vocab_size is what the bpe tokenizer is trained to: got none,"
-                    " expected a number of at least 257"
-                )
-            if self.limits.stop_when_generalised:
-                raise ValueError(
-                    "limits.stop_when_generalised needs an accuracy that saturates: task corpus"
-                    " has none; leave it out"
-                )
         return self
+
+    def _corpus_can_honour(self, data: CorpusData) -> None:
+        assert isinstance(self.model, DecoderConfig)
+        if (
+            data.tokenizer == "bpe"
+            and self.model.vocab_size is None
+            and data.tokenizer_path is None
+        ):
+            raise ValueError(
+                "model.vocab_size is what the bpe tokenizer is trained to: got none,"
+                " expected a number of at least 257"
+            )
+
+    def _refuse_text(self) -> None:
+        """Refuse what only a text has."""
+        task = self.data.task
+        if self.training.seq_len is not None:
+            raise ValueError(
+                f"training.seq_len has no effect on task {task} ({WHOLE[task]}):"
+                f" got {self.training.seq_len}; leave it out"
+            )
+        if isinstance(self.model, DecoderConfig) and self.model.vocab_size is not None:
+            raise ValueError(
+                f"model.vocab_size follows from data.p on task modular:"
+                f" got {self.model.vocab_size}; leave it out"
+            )
+        for key in TEXT_GATES:
+            if (limit := getattr(self.evaluation, key)) is not None:
+                raise ValueError(
+                    f"evaluation.{key} judges a text, and task {task} has none:"
+                    f" got {limit:g}; leave it out"
+                )
+        if self.evaluation.probes not in ("auto", None):
+            raise ValueError(
+                f"evaluation.probes are questions about a text, and task {task} has none:"
+                f" got {self.evaluation.probes!r}; leave it out"
+            )
+
+    def _refuse_accuracy(self) -> None:
+        """Refuse what only a table of answers has."""
+        if self.training.batch_size == "full":
+            raise ValueError('training.batch_size "full" needs task modular; give a number')
+        if self.limits.stop_when_generalised:
+            raise ValueError(
+                "limits.stop_when_generalised needs an accuracy that saturates: task"
+                f" {self.data.task} has none; leave it out"
+            )
+
+    def _refuse_spectra(self) -> None:
+        """Refuse what only spectra have."""
+        task = self.data.task
+        for section, default in (("loss", LossConfig()), ("symbolic", SymbolicConfig())):
+            if getattr(self, section) != default:
+                raise ValueError(
+                    f"{section} judges spectra, and task {task} has none: leave it out"
+                )
+        for key, steps in IN_EPOCHS.items():
+            section, _, leaf = key.partition(".")
+            if (epochs := getattr(getattr(self, section), leaf)) is not None:
+                raise ValueError(
+                    f"{key} needs task ariel, whose planets are counted: got {epochs} on task"
+                    f" {task}; {steps} counts steps"
+                )
 
     @property
     def seq_len(self) -> int:
-        """Tokens one training sequence holds: the inputs, without the shifted target."""
-        if self.data.task == "modular":
+        """Tokens one training sequence holds: the inputs, without the shifted target.
+
+        Of spectra, the frames of a visit.
+        """
+        if isinstance(self.data, ModularData):
             return 3
+        if isinstance(self.data, ArielData):
+            return self.data.frames
         return self.training.seq_len if self.training.seq_len is not None else CORPUS_SEQ_LEN

@@ -1,7 +1,7 @@
 """Which settings decide a result, and the trial id made of them.
 
-The id is a hash over the canonical form of `model`, `data` and `training`, the content of
-the data and the version of the code that trains. Tier, limits, checkpoints and logging are
+The id is a hash over the canonical form of `model`, `data` and `training` (of spectra also `loss`
+and `symbolic`), the content of the data and the version of the code that trains. Tier, limits, checkpoints and logging are
 left out: they say how a run is executed or watched, so the same trial keeps its id on
 another machine.
 """
@@ -13,7 +13,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.config import BYTES, CORPUS_SEQ_LEN, FFN_RATIO, CorpusData, DecoderConfig, RunConfig
+from trainer.config import (
+    BYTES,
+    CORPUS_SEQ_LEN,
+    FFN_RATIO,
+    IN_EPOCHS,
+    CorpusData,
+    DecoderConfig,
+    RunConfig,
+)
 
 CODE_VERSION = 1
 """Raised by hand whenever the same config would learn something else.
@@ -23,19 +31,36 @@ CODE_VERSION = 1
 
 LABELS = {"model": {"name"}}
 """Fields of the deciding sections that are labels only."""
+APART = LABELS | {"data": {"memory_map"}}
+"""Fields of the deciding sections that decide nothing: labels, and how data are held."""
 
 PLACES = ("dataset_path", "tokenizer_path")
 """Fields of `data` for which the hash of the content stands: a path would differ by machine."""
 
 
+DECIDING = ("model", "data", "training", "loss", "symbolic")
+"""Sections that decide a result; the last two only where there are spectra."""
+
+
 def deciding_settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that decide the result, section by section.
 
-    One that changes nothing beside the others is its default: the same run has one id.
+    One that changes nothing beside the others is its default: the same run has one id. Epochs are
+    counted as the steps they mean (`epochs.py`).
     """
-    settings = config.model_dump(mode="json", include={"model", "data", "training"}, exclude=LABELS)
-    for section, key in _idle(config):
-        settings[section][key] = type(getattr(config, section)).model_fields[key].default
+    spectra = config.data.task == "ariel"
+    sections = set(DECIDING) if spectra else set(DECIDING) - {"loss", "symbolic"}
+    settings = config.model_dump(mode="json", include=sections, exclude=APART)
+    for key in IN_EPOCHS:
+        section, _, leaf = key.partition(".")
+        settings.get(section, {}).pop(leaf, None)
+    for key in _idle(config):
+        *path, leaf = key.split(".")
+        place: Any = settings
+        model: Any = config
+        for name in path:
+            place, model = place[name], getattr(model, name)
+        place[leaf] = type(model).model_fields[leaf].default
     return settings
 
 
@@ -46,22 +71,26 @@ def without_effect(config: RunConfig) -> dict[str, str]:
         found["training.final_lr_frac"] = 'training.schedule is "constant"'
     if isinstance(config.model, DecoderConfig) and config.model.position != "rope":
         found["model.rope_theta"] = f'model.position is "{config.model.position}"'
+    if config.data.task == "ariel":
+        if not config.loss.composite.fft.weight:
+            found["loss.composite.fft.cutoff_frac"] = "loss.composite.fft.weight is 0"
+        for name in type(config.symbolic).model_fields:
+            if not getattr(config.symbolic, name).enabled:
+                found[f"symbolic.{name}.weight"] = f"symbolic.{name}.enabled is false"
     return found
 
 
-def _idle(config: RunConfig) -> Iterator[tuple[str, str]]:
+def _idle(config: RunConfig) -> Iterator[str]:
     """Yield the settings without effect, and those that say what is done anyway."""
     model, data, training = config.model, config.data, config.training
-    for key in without_effect(config):
-        section, _, leaf = key.partition(".")
-        yield section, leaf
+    yield from without_effect(config)
     if isinstance(model, DecoderConfig) and model.ffn_dim == FFN_RATIO * model.dim:
-        yield "model", "ffn_dim"
+        yield "model.ffn_dim"
     if isinstance(data, CorpusData):
         if training.seq_len == CORPUS_SEQ_LEN:
-            yield "training", "seq_len"
+            yield "training.seq_len"
         if data.tokenizer == "byte" and getattr(model, "vocab_size", None) == BYTES:
-            yield "model", "vocab_size"
+            yield "model.vocab_size"
 
 
 def fingerprint(value: Any) -> str:

@@ -19,6 +19,7 @@ from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.computation import computation_of
 from trainer.engines import Advance, Engine, State
+from trainer.epochs import in_steps
 from trainer.errors import DivergedError, InputError
 from trainer.grokking import MEAN_LOSS, make_tracker
 from trainer.ladder import in_words, next_lower
@@ -46,7 +47,7 @@ class Run:
         interrupted: Callable[[], bool],
         on_error: Callable[[Exception], None],
     ) -> None:
-        self.id, self.config, self.directory = member.id, member.config, member.directory
+        self.id, self.config, self.directory = member.id, in_steps(member.config), member.directory
         self.engine, self.reporter, self.on_error = engine, reporter, on_error
         self.store = CheckpointStore(self.directory / "checkpoints", self.config.checkpoint.keep)
         self.limits = Limits(self.config.limits, self.config.tier.device, interrupted)

@@ -275,7 +275,7 @@ def _capture(unit: Unit, compute: Compute, x: torch.Tensor, y: torch.Tensor) -> 
 
 def _compute(unit: Unit, share: float, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     with autocast(unit.config.tier):
-        loss = unit.task.loss(unit.model(x), y)
+        loss = unit.task.loss(unit.model, x, y)
     if share != 1:
         loss = loss * share
     torch.autograd.backward(unit.scaler.scale(loss))

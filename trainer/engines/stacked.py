@@ -196,7 +196,7 @@ class _Stack:
         for weight in self.weights:
             weight.grad = None
         inputs, targets = self._side_by_side(batches)
-        losses = self.units[0].task.loss(self.model(inputs), targets)
+        losses = self.units[0].task.loss(self.model, inputs, targets)
         torch.autograd.backward(losses.sum())
         grads = [weight.grad for weight in self.weights if weight.grad is not None]
         with torch.no_grad():

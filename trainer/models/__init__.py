@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from trainer.config import DecoderConfig, RunConfig
+from trainer.config import DecoderConfig, QuadraticMLPConfig, RunConfig
 from trainer.models.decoder import Decoder
 from trainer.models.quadratic import QuadraticMLP
 from trainer.seeds import Stream, torch_generator
@@ -24,4 +24,5 @@ def build_model(config: RunConfig, vocab_size: int) -> torch.nn.Module:
     draw = torch_generator(config.training.seed, Stream.INIT)
     if isinstance(config.model, DecoderConfig):
         return Decoder(config.model, config.tier, vocab_size, config.seq_len, draw)
+    assert isinstance(config.model, QuadraticMLPConfig)
     return QuadraticMLP(config.model, vocab_size, draw)

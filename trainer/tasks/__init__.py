@@ -21,7 +21,8 @@ TASKS = {
     "modular": "trainer.tasks.modular",
 }
 """Task name (`data.task`) to the module that defines `METRICS`, `SATURATES`, `data_hash`,
-`input_hashes`, `vocab_size`, `tokens_per_step`, `check`, `build`."""
+`input_hashes`, `vocab_size`, `tokens_per_step`, `check`, `build`, and `steps_per_epoch` where the
+task counts epochs."""
 
 
 FEWEST_TOKENS = 1_024
@@ -32,7 +33,8 @@ class Task(Protocol):
     """One member's view of its data. Data order is a function of (seed, step) alone.
 
     Attributes:
-        vocab_size: Number of distinct input symbols, and of logits per position.
+        vocab_size: Number of distinct input symbols, and of logits per position; of spectra, of
+            wavelengths.
         batch_size: Effective batch in sequences.
         tokens_per_step: Tokens that one optimizer step learns from.
         tokens_per_evaluation: Tokens that the evaluation every `training.eval_interval` steps reads.
@@ -44,13 +46,13 @@ class Task(Protocol):
     tokens_per_evaluation: int
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs (batch, time) and targets (batch, …) of optimizer step `step`, from 0."""
+        """Return inputs (batch, …) and targets (batch, …) of optimizer step `step`, from 0."""
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss in nats of logits (…, batch, time, vocab) in fp32.
+    def loss(self, model: Model, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the model's mean loss over a batch, in fp32; a sum over its rows, divided by them.
 
-        Shape () for one model's batch. A task whose models are stacked also takes targets with a
-        member axis in front, and returns (member,).
+        Shape () for one model's batch. A task whose models are stacked also takes inputs and targets
+        with a member axis in front, and returns (member,).
         """
 
     def evaluate(self, model: Model, split: str, device: str) -> dict[str, float]:
@@ -98,6 +100,18 @@ def check_data(config: RunConfig) -> None:
 def tokens_per_step(config: RunConfig) -> int:
     """Return the tokens that one optimizer step learns from, without building the task."""
     return int(_module(config).tokens_per_step(config))
+
+
+def steps_per_epoch(config: RunConfig) -> int:
+    """Return the optimizer steps in which all views of the training planets are seen once.
+
+    Args:
+        config: Of a task that counts epochs: ariel.
+
+    Raises:
+        InputError: The data cannot be read.
+    """
+    return int(_module(config).steps_per_epoch(config))
 
 
 def metrics(config: RunConfig) -> tuple[str, ...]:

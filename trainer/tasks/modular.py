@@ -140,8 +140,13 @@ class ModularTask:
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
         return inputs[rows], targets[rows]
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(
+        self, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         """Return the mean cross-entropy at the last position, in nats: () or (member,)."""
+        return self._cross_entropy(model(inputs), targets)
+
+    def _cross_entropy(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         import torch.nn.functional as F
 
         answers = logits[..., -1, :].float()
@@ -159,7 +164,7 @@ class ModularTask:
         for start in range(0, len(targets), rows):
             answer = targets[start : start + rows].to(device)
             logits = model(inputs[start : start + rows].to(device))
-            loss += float(self.loss(logits, answer)) * len(answer)
+            loss += float(self._cross_entropy(logits, answer)) * len(answer)
             correct += int((logits[..., -1, :].argmax(-1) == answer).sum())
         return {
             f"{split}/loss": loss / len(targets),

@@ -50,9 +50,11 @@ class CorpusTask:
         )
         return self._windows(train, starts)
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(
+        self, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         """Return the mean cross-entropy over all positions, in nats a token."""
-        return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
+        return _cross_entropy(model(inputs), targets)
 
     def evaluate(self, model: torch.nn.Module, split: str, device: str) -> dict[str, float]:
         """Return loss, perplexity, bits per byte and accuracy over windows spread evenly.
@@ -74,7 +76,7 @@ class CorpusTask:
             inputs, targets = self._windows(data, starts[first : first + rows])
             logits = model(inputs.to(device))
             answer = targets.to(device)
-            nats += float(self.loss(logits, answer)) * targets.numel()
+            nats += float(_cross_entropy(logits, answer)) * targets.numel()
             correct += int((logits.argmax(-1) == answer).sum())
             count += targets.numel()
             n_bytes += int(self.byte_lengths[targets.numpy()].sum())
@@ -96,3 +98,7 @@ class CorpusTask:
         windows = data[starts[:, None] + np.arange(self.seq_len + 1)].astype(np.int64)
         both = torch.from_numpy(windows)  # (batch, seq_len + 1)
         return both[:, :-1], both[:, 1:]
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.float().flatten(0, -2), targets.flatten())
