@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 
 from tests.program import Program
@@ -24,6 +27,19 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARBITER_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("ARBITER_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Answer once what is the same for every command of the tests, and slow to find out.
+
+    The versions of the libraries are each read from a file, and a parser is built of every
+    command's signature.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((importlib.metadata, "version"), (typer.main, "get_command")):
+            patch.setattr(module, name, functools.cache(getattr(module, name)))
         yield
 
 
