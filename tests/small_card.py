@@ -36,7 +36,7 @@ def small_card(
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, task: Any, training: Fits, evaluation: Fits) -> None:
-    built, batch, loss = task.__init__, task.batch, task.loss
+    built, batch, loss, evaluate = task.__init__, task.batch, task.loss, task.evaluate
     is_pair = task is ModularTask
 
     def init(self: Any, config: RunConfig) -> None:
@@ -47,14 +47,23 @@ def _limit(monkeypatch: pytest.MonkeyPatch, task: Any, training: Fits, evaluatio
         self.step = step
         return batch(self, step)
 
-    def limited(self: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        rows = targets.shape[-1] if is_pair else targets.shape[0]
-        fits = training if torch.is_grad_enabled() else evaluation
-        if not fits(rows, self.config, self.step):
+    def limited(self: Any, model: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = loss(self, model, inputs, targets)
+        if not training(targets.shape[-1 if is_pair else 0], self.config, self.step):
             raise torch.OutOfMemoryError(MESSAGE)
-        found: torch.Tensor = loss(self, logits, targets)
+        return found
+
+    def limited_evaluate(self: Any, model: Any, split: str, device: str) -> dict[str, float]:
+        def computed(inputs: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = model(inputs)
+            if not evaluation(len(inputs), self.config, self.step):
+                raise torch.OutOfMemoryError(MESSAGE)
+            return logits
+
+        found: dict[str, float] = evaluate(self, computed, split, device)
         return found
 
     monkeypatch.setattr(task, "__init__", init)
     monkeypatch.setattr(task, "batch", at_step)
     monkeypatch.setattr(task, "loss", limited)
+    monkeypatch.setattr(task, "evaluate", limited_evaluate)

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
+from orchestrator.groups import GROUPS
 from tests.program import Program
 from tests.sweeps import run_plan, tiny_plan, trials_of
 
@@ -30,7 +31,7 @@ def offered(line: str) -> list[str]:
         ("arbiter sw", ["sweep"]),
         ("arbiter sweep --strategy g", ["grid", "grokking_regime"]),
         ("arbiter sweep --tier c", ["cpu"]),
-        ("arbiter train trainer=", ["trainer=ci_fast", "trainer=defaults", "trainer=kaggle_safe"]),
+        ("arbiter train trainer=d", ["trainer=defaults"]),
         ("arbiter train training.lea", ["training.learning_rate="]),
         ("arbiter leaderboard --format h", ["html"]),
         ("arbiter sweep --executor i", ["inline"]),
@@ -42,7 +43,7 @@ def test_names_are_completed(line: str, expected: list[str]) -> None:
 
 
 def test_runs_and_trials_are_completed(program: Program) -> None:
-    assert offered("arbiter resume ") == ["task=", "model=", "trainer=", "tier="]
+    assert offered("arbiter resume ") == [f"{group}=" for group in GROUPS]
     run_plan(tiny_plan(program.folder, steps=2, seeds=1), program.folder / "runs" / "tiny")
     assert offered("arbiter status ti") == ["tiny"]
     assert offered("arbiter doctor ti") == ["tiny"]
