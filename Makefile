@@ -23,7 +23,7 @@ lint: .venv/.stamp
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks.weight_decay

@@ -76,7 +76,7 @@ class ExecutorContract:
         assert len(events_of(tmp_path / "run", "started")) == len(plan.trials)
 
     def test_asked_to_stop_it_checkpoints_and_goes_on_later(self, tmp_path: Path) -> None:
-        plan = tiny_plan(tmp_path, steps=3_000, checkpoint=1_000, seeds=1)
+        plan = tiny_plan(tmp_path, steps=1_000, checkpoint=500, seeds=1)
         run_plan(plan, tmp_path / "reference", "inline")
         directory = RunDirectory(tmp_path / "run")
 
