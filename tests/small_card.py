@@ -47,23 +47,25 @@ def _limit(monkeypatch: pytest.MonkeyPatch, task: Any, training: Fits, evaluatio
         self.step = step
         return batch(self, step)
 
-    def limited(self: Any, model: Any, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = loss(self, model, inputs, targets)
-        if not training(targets.shape[-1 if is_pair else 0], self.config, self.step):
+    def limited(
+        self: Any, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        rows = targets.shape[-1] if is_pair else targets.shape[0]
+        if not training(rows, self.config, self.step):
             raise torch.OutOfMemoryError(MESSAGE)
+        found: torch.Tensor = loss(self, model, inputs, targets)
         return found
 
-    def limited_evaluate(self: Any, model: Any, split: str, device: str) -> dict[str, float]:
-        def computed(inputs: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = model(inputs)
+    def measured(self: Any, model: torch.nn.Module, split: str, device: str) -> Any:
+        def reads(inputs: torch.Tensor) -> torch.Tensor:
             if not evaluation(len(inputs), self.config, self.step):
                 raise torch.OutOfMemoryError(MESSAGE)
-            return logits
+            found: torch.Tensor = model(inputs)
+            return found
 
-        found: dict[str, float] = evaluate(self, computed, split, device)
-        return found
+        return evaluate(self, reads, split, device)
 
     monkeypatch.setattr(task, "__init__", init)
+    monkeypatch.setattr(task, "evaluate", measured)
     monkeypatch.setattr(task, "batch", at_step)
     monkeypatch.setattr(task, "loss", limited)
-    monkeypatch.setattr(task, "evaluate", limited_evaluate)

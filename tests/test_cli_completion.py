@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
-from orchestrator.groups import GROUPS
 from tests.program import Program
 from tests.sweeps import run_plan, tiny_plan, trials_of
 
@@ -31,7 +30,10 @@ def offered(line: str) -> list[str]:
         ("arbiter sw", ["sweep"]),
         ("arbiter sweep --strategy g", ["grid", "grokking_regime"]),
         ("arbiter sweep --tier c", ["cpu"]),
-        ("arbiter train trainer=d", ["trainer=defaults"]),
+        (
+            "arbiter train trainer=",
+            [f"trainer={name}" for name in ("ablation", "ci_fast", "defaults", "kaggle_safe")],
+        ),
         ("arbiter train training.lea", ["training.learning_rate="]),
         ("arbiter leaderboard --format h", ["html"]),
         ("arbiter sweep --executor i", ["inline"]),
@@ -43,7 +45,14 @@ def test_names_are_completed(line: str, expected: list[str]) -> None:
 
 
 def test_runs_and_trials_are_completed(program: Program) -> None:
-    assert offered("arbiter resume ") == [f"{group}=" for group in GROUPS]
+    assert offered("arbiter resume ") == [
+        "task=",
+        "model=",
+        "trainer=",
+        "tier=",
+        "loss=",
+        "symbolic=",
+    ]
     run_plan(tiny_plan(program.folder, steps=2, seeds=1), program.folder / "runs" / "tiny")
     assert offered("arbiter status ti") == ["tiny"]
     assert offered("arbiter doctor ti") == ["tiny"]
