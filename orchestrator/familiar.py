@@ -24,7 +24,7 @@ SETTINGS: Mapping[str, str] = {
     "data.tokenizer_path": "tokenizer_file tokenizer_name",
     "data.val_frac": "val_split valid_frac validation_split val_ratio",
     "training.seed": "random_seed rng_seed",
-    "training.steps": "epochs num_epochs max_epochs total_steps num_steps n_steps train_steps "
+    "training.steps": "num_epochs max_epochs total_steps num_steps n_steps train_steps "
     "num_train_steps max_iters iterations",
     "training.batch_size": "global_batch_size effective_batch_size train_batch_size",
     "training.seq_len": "context_length block_size sequence_length max_length max_position_embeddings "

@@ -36,7 +36,7 @@ def small_card(
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, task: Any, training: Fits, evaluation: Fits) -> None:
-    built, batch, loss = task.__init__, task.batch, task.loss
+    built, batch, loss, evaluate = task.__init__, task.batch, task.loss, task.evaluate
     is_pair = task is ModularTask
 
     def init(self: Any, config: RunConfig) -> None:
@@ -47,14 +47,25 @@ def _limit(monkeypatch: pytest.MonkeyPatch, task: Any, training: Fits, evaluatio
         self.step = step
         return batch(self, step)
 
-    def limited(self: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def limited(
+        self: Any, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         rows = targets.shape[-1] if is_pair else targets.shape[0]
-        fits = training if torch.is_grad_enabled() else evaluation
-        if not fits(rows, self.config, self.step):
+        if not training(rows, self.config, self.step):
             raise torch.OutOfMemoryError(MESSAGE)
-        found: torch.Tensor = loss(self, logits, targets)
+        found: torch.Tensor = loss(self, model, inputs, targets)
         return found
 
+    def measured(self: Any, model: torch.nn.Module, split: str, device: str) -> Any:
+        def reads(inputs: torch.Tensor) -> torch.Tensor:
+            if not evaluation(len(inputs), self.config, self.step):
+                raise torch.OutOfMemoryError(MESSAGE)
+            found: torch.Tensor = model(inputs)
+            return found
+
+        return evaluate(self, reads, split, device)
+
     monkeypatch.setattr(task, "__init__", init)
+    monkeypatch.setattr(task, "evaluate", measured)
     monkeypatch.setattr(task, "batch", at_step)
     monkeypatch.setattr(task, "loss", limited)

@@ -30,7 +30,10 @@ def offered(line: str) -> list[str]:
         ("arbiter sw", ["sweep"]),
         ("arbiter sweep --strategy g", ["grid", "grokking_regime"]),
         ("arbiter sweep --tier c", ["cpu"]),
-        ("arbiter train trainer=", ["trainer=ci_fast", "trainer=defaults", "trainer=kaggle_safe"]),
+        (
+            "arbiter train trainer=",
+            [f"trainer={name}" for name in ("ablation", "ci_fast", "defaults", "kaggle_safe")],
+        ),
         ("arbiter train training.lea", ["training.learning_rate="]),
         ("arbiter leaderboard --format h", ["html"]),
         ("arbiter sweep --executor i", ["inline"]),
@@ -42,7 +45,14 @@ def test_names_are_completed(line: str, expected: list[str]) -> None:
 
 
 def test_runs_and_trials_are_completed(program: Program) -> None:
-    assert offered("arbiter resume ") == ["task=", "model=", "trainer=", "tier="]
+    assert offered("arbiter resume ") == [
+        "task=",
+        "model=",
+        "trainer=",
+        "tier=",
+        "loss=",
+        "symbolic=",
+    ]
     run_plan(tiny_plan(program.folder, steps=2, seeds=1), program.folder / "runs" / "tiny")
     assert offered("arbiter status ti") == ["tiny"]
     assert offered("arbiter doctor ti") == ["tiny"]

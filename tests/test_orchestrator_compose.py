@@ -170,7 +170,11 @@ def test_all_that_is_wrong_is_said_at_once_with_its_place_and_the_nearest_name()
         ("training__seed", 2**31, "got 2147483648, expected less than 2.14748e+09"),
         ("training__final_lr_frac", 1.5, "got 1.5, expected at most 1"),
         ("training__steps", 0, "got 0, expected at least 1"),
-        ("data__task", "modlar", "expected one of 'corpus', 'modular' - did you mean modular?"),
+        (
+            "data__task",
+            "modlar",
+            "expected one of 'corpus', 'modular', 'ariel' - did you mean modular?",
+        ),
         ("model__kind", "mlp", "model.kind: got 'mlp', expected one of 'decoder', 'quadratic_mlp'"),
         ("model__dim", [1, 2], "got [1, 2], expected a whole number\n  hint: model.dim=1,2 on"),
         ("model__foo", {}, "unknown key model.foo"),
@@ -254,7 +258,7 @@ def test_a_group_option_that_does_not_exist_names_those_that_do() -> None:
         compose_groups({"trainer": "ci_fats", "tier": "tpus"}, set())
     assert [str(p) for p in caught.value.problems] == [
         "command line: no trainer 'ci_fats' - did you mean ci_fast?\n"
-        "  hint: trainer is one of ci_fast, defaults, kaggle_safe",
+        "  hint: trainer is one of ablation, ci_fast, defaults, kaggle_safe",
         "command line: no tier 'tpus'\n  hint: tier is one of auto, cpu, datacenter, high_vram, low_vram",
     ]
 

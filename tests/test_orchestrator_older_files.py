@@ -210,7 +210,7 @@ attention.heads = 4
 lr = 3e-4
 max_grad_norm = 1.0
 betas = [0.9, 0.95]
-epochs = 3
+num_epochs = 3
 optimizer = "Lion"
 steps = 2024-01-01
 batch_size = 0
@@ -241,7 +241,7 @@ def test_all_that_is_foreign_is_said_at_once_with_our_name_for_it(tmp_path: Path
         10: ("unknown key training.lr - did you mean training.learning_rate?", ""),
         11: ("unknown key training.max_grad_norm - did you mean training.grad_clip?", ""),
         12: ("unknown key training.betas - did you mean training.beta1 and training.beta2?", ""),
-        13: ("unknown key training.epochs - did you mean training.steps?", ""),
+        13: ("unknown key training.num_epochs - did you mean training.steps?", ""),
         14: ('training.optimizer: got "Lion", which is not supported', 'hint: optimizer = "adamw"'),
         15: ("training.steps: got 2024-01-01, expected a whole number", ""),
         16: ("training.batch_size: got 0, expected at least 1 or 'full'", ""),
@@ -271,8 +271,8 @@ def test_a_setting_without_a_table_is_told_its_table(tmp_path: Path) -> None:
         "old.toml:3: optimizer: got 'sgd', which is not supported: AdamW is the only optimizer\n"
         '  hint: optimizer = "adamw"; weight_decay = 0 makes it Adam',
         "old.toml:4: unknown key lr - did you mean training.learning_rate?\n"
-        "  hint: known: model, data, training, checkpoint, logging, limits, evaluation, tier, name,"
-        " description",
+        "  hint: known: model, data, training, loss, symbolic, checkpoint, logging, limits,"
+        " evaluation, tier, name, description",
     ]
 
 

@@ -440,8 +440,10 @@ def test_a_step_whose_loss_overflows_is_left_out_of_the_mean_too(
     loss = CorpusTask.loss
     calls = itertools.count()
 
-    def overflows(task: CorpusTask, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        value = loss(task, logits, targets)
+    def overflows(
+        task: CorpusTask, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        value = loss(task, model, inputs, targets)
         return value * math.inf if torch.is_grad_enabled() and next(calls) in (1, 3) else value
 
     monkeypatch.setattr(CorpusTask, "loss", overflows)

@@ -186,12 +186,14 @@ class EngineContract:
         task = build_task(config)
         working, passes = task.loss, 0
 
-        def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        def loss(
+            model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+        ) -> torch.Tensor:
             nonlocal passes
             passes += 1
             if passes > 2 * (-(-task.batch_size // (config.tier.micro_batch or task.batch_size))):
                 raise torch.OutOfMemoryError("no room")
-            return working(logits, targets)
+            return working(model, inputs, targets)
 
         task.loss = loss  # type: ignore[method-assign]
         engine.add("a", config, task)
