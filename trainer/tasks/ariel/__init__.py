@@ -1,0 +1,1 @@
+"""The Ariel Data Challenge: transit spectra of exoplanets, with their uncertainty."""
