@@ -16,7 +16,7 @@ LAYERS = (
     {"cli"},
     {"pipeline", "spectra_prediction"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
-    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "spectra_table"},
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "spectra_table", "data_table"},
     {"preview", "why", "fork", "doctor", "journal"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -54,6 +54,7 @@ ONLY_IMPORTER = {
         "orchestrator.why_table",
         "orchestrator.tokenizer_table",
         "orchestrator.spectra_table",
+        "orchestrator.data_table",
         "orchestrator.trial_page",
         "orchestrator.evaluation_page",
         "orchestrator.leaderboard",

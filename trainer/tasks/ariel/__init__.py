@@ -1,1 +1,1 @@
-"""The Ariel Data Challenge: transit spectra of exoplanets, with their uncertainty."""
+"""Transmission spectra of exoplanets from the raw frames of the Ariel challenge."""
