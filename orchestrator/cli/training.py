@@ -79,7 +79,7 @@ def sweep(
         name=name,
     )
     execution = Execution(executor, cohort, dashboard, address)
-    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
+    return start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -110,7 +110,7 @@ def train(
         console.be_quiet()
     if tier is None and not any(word.startswith("tier=") for word in overrides or ()):
         request = _with_tier(request, gpus)
-    return _start(request, gpus, Execution("inline"), fresh, quiet)
+    return start(request, gpus, Execution("inline"), fresh, quiet)
 
 
 def _with_tier(request: Request, gpus: int | None) -> Request:
@@ -191,7 +191,7 @@ def resume(
     return _close(outcome)
 
 
-def _start(
+def start(
     request: Request,
     gpus: int | None,
     execution: Execution,
@@ -201,6 +201,7 @@ def _start(
     reuse: str | None = None,
     strict: bool = False,
 ) -> int:
+    """Plan what was asked for, and train it."""
     from orchestrator import sweep as sweeps
     from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_folders, runs_root
@@ -213,6 +214,8 @@ def _start(
     check_folders()
     hardware = find_hardware(execution, gpus)
     made = make_plan(request, hardware)
+    if made.ablation is not None:
+        execution = replace(execution, most_cohorts=made.ablation.parallel_runs)
     directory = sweeps.place(made, runs_root(), fresh)
     with directory.locked() if directory.path.exists() else contextlib.nullcontext():
         ahead = preview(made, hardware, directory, execution, reuse=reuse)
@@ -265,6 +268,11 @@ def _close(outcome: Outcome) -> int:
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
+    page = f"{shown}/leaderboard.html"
+    if outcome.ablation:
+        from orchestrator.cli.ablation import publish
+
+        page = str(publish(outcome))
     if outcome.exit_code is Exit.INTERRUPTED:
         console.say(f"stopped: {done} of {len(outcome.trials)} trials ended")
         console.say(f"next: arbiter resume {shown}")
@@ -274,19 +282,23 @@ def _close(outcome: Outcome) -> int:
     failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
-        console.say("a failed trial is not tried again; --fresh starts the sweep anew")
+        again = "; ablation.retry_failed=N says how often" if outcome.ablation else ""
+        console.say(f"a failed trial is not tried again{again}; --fresh starts the sweep anew")
     console.say("")
-    judged = judged_at_the_end(outcome.trials[0].final) if len(outcome.trials) == 1 else []
-    if judged:  # of one trial there is nothing to rank
-        trial = f"{shown}/trials/{outcome.trials[0].id}"
-        console.out(render_judged(judged, "table"))
+    if len(outcome.trials) == 1 and (judged := judged_at_the_end(outcome.trials[0].final)):
+        console.out(render_judged(judged, "table"))  # of one trial there is nothing to rank
         console.say("")
-        console.say(f"config and checkpoints: {trial}")
-        console.say(f"leaderboard: {shown}/leaderboard.html")
+        console.say(f"config and checkpoints: {shown}/trials/{outcome.trials[0].id}")
+        console.say(f"leaderboard: {page}")
         console.say(f"next: spectramind predict {shown}")
         return outcome.exit_code
-    console.out(render_top(outcome.board, TOP, console.page().width))
+    most = outcome.board.most_shown or TOP
+    console.out(render_top(outcome.board, most, console.page().width))
     console.say("")
-    console.say(f"leaderboard: {shown}/leaderboard.html")
-    console.say(f"next: arbiter leaderboard {shown}")
+    console.say(f"leaderboard: {page}")
+    first = outcome.board.entries[0]
+    if outcome.ablation and first.rank is not None:
+        console.say(f"next: arbiter show {shown} {first.trial_ids[0]}")
+    else:
+        console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code
