@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 
 from orchestrator.cli import (
+    ablation,
     console,
     debugging,
     plans,
     runs,
+    spectra_data,
     spectra_predict,
+    spectra_simulate,
     spectra_validate,
     tools,
     training,
@@ -33,8 +36,11 @@ app = program(
 app.command()(training.train)
 app.command()(training.sweep)
 app.command()(training.resume)
+ablation.add_to(app)
 spectra_predict.add_to(app)
 spectra_validate.add_to(app)
+spectra_data.add_to(app)
+spectra_simulate.add_to(spectra_data.app)
 plans.add_to(app)
 runs.add_to(app)
 debugging.add_to(app)
