@@ -18,8 +18,8 @@ from trainer.tasks.ariel.score import Array, coverage, z_scores
 MOST = 20.0
 """A factor lies in [1 / MOST, MOST]: beyond it is not the σ that is wrong."""
 FEWEST_PLANETS = 5
-"""With fewer validation planets σ is widened where they ask for it, but never narrowed: a residual
-that is small by luck costs ln k, but a σ that is too small by k costs k² / 2."""
+"""With fewer validation planets σ is widened where they ask for it, but never narrowed: a σ that is k
+times too large costs ln k nats at most, one that is k times too small about k² / 2."""
 
 
 @dataclass(frozen=True)
