@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from orchestrator.reading import read_request
 from orchestrator.request import Request
 from orchestrator.spectra_table import judged_at_the_end, render_judged
 from tests.program import Program
-from tests.sweeps import CPU_ONLY, rows_of
+from tests.sweeps import CPU_ONLY, rows_of, trials_of
+from trainer.checkpoint_files import complete_checkpoints
 from trainer.config import RunConfig
 
+SUMMARY = "run_hash_summary_v50.json"
 TINY = (
     "task=modular",
     "model=quadratic_mlp",
@@ -144,32 +147,32 @@ def test_names_are_completed() -> None:
     assert "loss.composite.fft.weight=" in offered("spectramind train loss.composite.fft")
 
 
-@pytest.mark.parametrize(
-    ("limit", "reason"),
-    [
-        ("limits.stop_after_steps=20", "budget"),
-        ("limits.wall_clock_minutes=1e-9", "wall clock"),
-        ("limits.max_host_memory_gib=1e-3", "budget"),
-    ],
-)
-def test_kaggle_safe_stops_at_a_limit_and_resume_ends_as_an_unbroken_run(
-    spectra: Program, limit: str, reason: str
+def test_kaggle_safe_stops_at_each_limit_and_resume_ends_as_an_unbroken_run(
+    spectra: Program,
 ) -> None:
     train = ("train", *TINY, "trainer=kaggle_safe")
-    stopped = spectra(*train, limit, "--name", "cut")
-    assert stopped.code == 75, stopped.err
-    (cut,) = (spectra.folder / "runs").glob("cut-*")
-    assert f"next: spectramind resume runs/{cut.name}" in stopped.err
-    assert reason in spectra("status", cut.name).out
-    assert list((cut / "trials").glob("*/checkpoints/step-*"))
-    key = limit.partition("=")[0]
-    resumed = spectra("resume", cut.name, f"{key}=null", "--executor", "inline")
-    assert resumed.code == 0, resumed.err
+    limits = {"stop_after_steps": "20", "wall_clock_minutes": "1e-9", "max_host_memory_gib": "1e-3"}
+    reasons = ("budget", "wall clock", "budget")
+    command, typed = [*train, "--name", "cut"], ""
+    for (name, value), reason in zip(limits.items(), reasons, strict=True):
+        stopped = spectra(*command, *typed.split(), f"limits.{name}={value}")
+        assert stopped.code == 75, stopped.err
+        (cut,) = (spectra.folder / "runs").glob("cut-*")
+        assert f"next: spectramind resume runs/{cut.name}" in stopped.err
+        (trial,) = trials_of(cut)
+        assert (trial.label, trial.step < 60) == (reason, True)
+        (checkpoint,) = complete_checkpoints(cut / "trials" / trial.id / "checkpoints")[-1:]
+        assert checkpoint.name == f"step-{trial.step:09d}"
+        command = ["resume", cut.name, "--executor", "inline"]
+        typed = f"limits.{name}=null"
+    assert spectra(*command, typed).code == 0
     assert spectra(*train, "--name", "whole", "--fresh").code == 0
     (whole,) = (spectra.folder / "runs").glob("whole-*")
     assert rows_of(cut) == rows_of(whole)
     (steps,) = rows_of(cut).values()
-    assert [step for step, _ in steps][-1] == 60
+    assert [step for step, _ in steps] == list(range(10, 61, 10))
+    exits = [run["exit_code"] for run in json.loads((spectra.folder / SUMMARY).read_text())["runs"]]
+    assert exits == [75, 75, 75, 0, 0]
 
 
 def test_the_table_at_the_end_has_the_network_beside_the_baseline_and_the_naive_answer() -> None:

@@ -220,7 +220,7 @@ from pathlib import Path
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.run import Run
 from orchestrator.layout import RunDirectory
-for n in range(10):
+for n in range(5):
     journal = Journal(Path.cwd(), ["spectramind", "train", sys.argv[1], str(n)], print)
     journal.begin()
     run = RunDirectory(Path.cwd() / "runs" / f"{sys.argv[1]}-{n}")
@@ -240,10 +240,10 @@ def test_several_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
     for process in processes:
         said, _ = process.communicate(timeout=60)
         assert (process.returncode, said) == (0, b"")
-    assert len(sections(tmp_path)) == 20
-    assert len(events(tmp_path)) == 3 * 20
+    assert len(sections(tmp_path)) == 10
+    assert len(events(tmp_path)) == 3 * 10
     runs = summary(tmp_path)
-    assert {run["run_id"] for run in runs} == {f"{name}-{n}" for name in "ab" for n in range(10)}
+    assert {run["run_id"] for run in runs} == {f"{name}-{n}" for name in "ab" for n in range(5)}
     assert all(run["exit_code"] == 0 for run in runs)
 
 

@@ -6,12 +6,14 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan
 from trainer.identity import fingerprint
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
 
 
 @dataclass(frozen=True)
