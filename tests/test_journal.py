@@ -96,6 +96,7 @@ def test_a_training_is_written_down_in_all_three(spectra: Program) -> None:
         *done.out.split("\n"),
     ):
         assert told in section
+    assert section.splitlines()[0] == f"{started['at']} spectramind train"
     assert "next: spectramind leaderboard" in section and "next: arbiter" not in section
     _has_the_fields_of_the_page(spectra.folder)
 

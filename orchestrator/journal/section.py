@@ -94,7 +94,9 @@ class Section:
             ]
         typed = _fenced("console", [f"{self.folder}$ {self.command}"])
         said = _fenced("text", self.said) if self.said else ["Nothing was said."]
-        parts = [[f"## {self.started_at}"], typed, facts, said]
+        named = re.match(r"[a-z]+( [a-z]+)?(?![^ ])", self.command)  # the program and the command
+        title = f"## {self.started_at}{f' {named.group()}' if named else ''}"
+        parts = [[title], typed, facts, said]
         return "\n".join("\n".join(part) + "\n" for part in parts) + "\n"
 
 
