@@ -53,16 +53,18 @@ def density(y: float, mean: float, sigma: float) -> float:
 def slow_score(mu: np.ndarray, sigma: np.ndarray, truth: np.ndarray, ref: Reference) -> float:
     """The total, one value at a time."""
     weight_fgs1, ideal_fgs1 = (57.846, 1e-6) if ref.edition == "2025" else (1.0, 1e-5)
-    summed = weights = 0.0
+    summed = weights = gained = to_gain = 0.0
     for p in range(len(truth)):
         for k in range(283):
             y = truth[p, k]
             weight, ideal = (weight_fgs1, ideal_fgs1) if k == 0 else (1.0, 1e-5)
             naive = density(y, ref.naive_mean, ref.naive_sigma)
-            r = (density(y, mu[p, k], sigma[p, k]) - naive) / (density(y, y, ideal) - naive)
-            summed += weight * r
+            better, best = density(y, mu[p, k], sigma[p, k]) - naive, density(y, y, ideal) - naive
+            summed += weight * better / best
             weights += weight
-    return min(1.0, max(0.0, summed / weights))
+            gained, to_gain = gained + better, to_gain + best
+    total = summed / weights if ref.edition == "2025" else gained / to_gain
+    return min(1.0, max(0.0, total))
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -99,9 +101,10 @@ def test_the_total_is_that_of_one_value_at_a_time(edition: Edition) -> None:
     got = score(mu, sigma, truth, reference)
     assert 0.2 < got.total < 0.8
     assert got.total == pytest.approx(slow_score(mu, sigma, truth, reference), rel=1e-12)
-    assert got.per_planet.mean() == pytest.approx(got.total, rel=1e-12)
     weighted = np.average(got.per_wavelength, weights=reference.weights)
-    assert weighted == pytest.approx(got.total, rel=1e-12)
+    assert weighted == pytest.approx(got.per_planet.mean(), rel=1e-12)
+    if edition == "2025":
+        assert got.per_planet.mean() == pytest.approx(got.total, rel=1e-12)
 
 
 @pytest.mark.parametrize(("ppm", "expected"), [(20, 0.79), (50, 0.63), (100, 0.50), (200, 0.38)])

@@ -87,7 +87,7 @@ def simulate(
 ) -> int:
     """Write a data set in the challenge's layout: transits, drift, jitter, noise, raw counts.
 
-    As published: --exposures 5625 --rows 32 --fgs1-side 32, about 150 MB a visit. DIR/truth holds the
+    As published: --exposures 5625 --rows 32 --fgs1-side 32, about 310 MB a visit. DIR/truth holds the
     light curves before noise.
     """
     if quiet:
@@ -132,7 +132,7 @@ def _told() -> Callable[[int, int], None]:
 
 
 def _summary(directory: Path, recipe: Recipe) -> str:
-    size_mb = sum(file.stat().st_size for file in directory.rglob("*.parquet")) / 1e6
+    size_mb = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
     signals = sum(1 for _ in directory.glob("*/*/AIRS-CH0_signal*.parquet"))
     tests = f" and {recipe.test_planets} without labels" if recipe.test_planets else ""
     planets = f"{recipe.planets} planet{'' if recipe.planets == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""Transmission spectra of exoplanets from the raw frames of the Ariel challenge."""
+"""The Ariel Data Challenge: transit spectra of exoplanets, with their uncertainty."""

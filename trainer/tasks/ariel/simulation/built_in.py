@@ -52,8 +52,16 @@ def built_in(planets: int) -> Path:
         base.mkdir(parents=True, exist_ok=True)
         with FileLock(base / ".lock"):
             if not root.is_dir():
+                _tidy(base)
                 _make(root, base / "planets", recipe)
     return root
+
+
+def _tidy(base: Path) -> None:
+    """Remove what processes left behind that were killed; the lock is held."""
+    for folder in (base, base / "planets"):
+        for draft in folder.glob(".*.*"):
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _make(root: Path, kept: Path, recipe: Recipe) -> None:

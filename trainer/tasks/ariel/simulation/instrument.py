@@ -1,7 +1,7 @@
 """The two instruments: when they read, and how many electrons of a star they count.
 
 Layout and times are those of the challenge; throughput and brightness are chosen so that a visit
-tells the depth at one wavelength to about 120 ppm (AIRS) and 50 ppm (FGS1).
+tells the depth at one wavelength to about 130 ppm (AIRS) and 45 ppm (FGS1).
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ def drafted(root: Path) -> Iterator[Path]:
     if not there:
         root.parent.mkdir(parents=True, exist_ok=True)
     draft = (root if there else root.parent) / f".{root.name}.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     draft.mkdir()
     try:
         yield draft
