@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from orchestrator.cli.door import Door
@@ -128,6 +129,17 @@ def test_usage_errors_and_hints_name_this_door(spectra: Program) -> None:
 def test_alone_it_prints_its_help(spectra: Program) -> None:
     done = spectra()
     assert done.code == 0 and done.out.startswith("Usage: spectramind [OPTIONS] COMMAND")
+
+
+def test_the_page_names_every_command_and_no_other() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "spectramind.md").read_text()
+    table = page.partition("| command | what it does |")[2].partition("\n\n")[0]
+    cells = " ".join(row.split("|")[1] for row in table.splitlines()[2:])
+    named = {
+        words.removeprefix("spectramind ").split()[0] for words in re.findall("`(.*?)`", cells)
+    }
+    named -= {"calibrate", "simulate"}  # of `data`, beside `data check`
+    assert named == {*typer.main.get_command(app).commands}  # type: ignore[attr-defined]
 
 
 def test_names_are_completed() -> None:
