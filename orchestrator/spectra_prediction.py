@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,10 +16,9 @@ from orchestrator.lookup import find_trial
 from orchestrator.spectra_table import Judged
 from trainer.config import RunConfig
 from trainer.errors import InputError
-from trainer.spectral_config import SIMULATED, SIMULATED_PLANETS, ArielData
+from trainer.spectral_config import ArielData
 
 if TYPE_CHECKING:
-    import numpy as np
     from trainer.tasks.ariel.dataset import Dataset
     from trainer.tasks.ariel.prediction import Prediction
 
@@ -48,6 +46,11 @@ class Chosen:
         """What it was trained on."""
         assert isinstance(self.config.data, ArielData)
         return self.config.data
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints are."""
+        return self.directory.trial(self.trial_id)
 
 
 def choose(run: RunDirectory, trial: str | None, *, anywhere: bool) -> Chosen:
@@ -85,12 +88,10 @@ class Planets:
     Args:
         source: Planets of a data set, or those that the run held out for its test.
         words: What they are, for a person.
-        labels: (283,) true depths of training planets, by planet: they say what is naive.
     """
 
     source: Dataset | Literal["test"]
     words: str
-    labels: Mapping[int, np.ndarray]
 
     @property
     def faults(self) -> Sequence[object]:
@@ -104,74 +105,71 @@ def planets_of(data: ArielData, folder: Path | None, part: str | None) -> Planet
     Args:
         data: What the network was trained on.
         folder: Of a data set; None for that of `data`.
-        part: Of the data set, in `PARTS`; None for its test part, and where it has none for what the
-            run held out.
+        part: Of the data set, in `PARTS`; None for its test part, and of `data` without one for what
+            the run held out.
 
     Raises:
         InputError: The data set, or the part of it, cannot be used.
     """
+    from trainer.tasks.ariel import open_data
     from trainer.tasks.ariel.dataset import open_dataset
 
-    root = _root(data) if folder is None else folder
-    if part is not None:
-        dataset = open_dataset(root, "train" if part == "train" else "test")
-        seen = folder is None and part == "train"
-        words = f"the {part} planets of {root}" + (
-            ", most of which it was trained on" if seen else ""
-        )
-        return Planets(dataset, words, dataset.labels or _labels(data))
-    if ((root / "test").is_dir() and data.dataset_path != SIMULATED) or folder is not None:
-        return Planets(open_dataset(root, "test"), f"the test planets of {root}", _labels(data))
-    return Planets("test", "the planets that the run held out for its test", _labels(data))
-
-
-def _root(data: ArielData) -> Path:
-    if data.dataset_path != SIMULATED:
-        return Path(data.dataset_path)
-    from trainer.tasks.ariel.simulation import built_in
-
-    return built_in(data.planets or SIMULATED_PLANETS)
-
-
-def _labels(data: ArielData) -> Mapping[int, np.ndarray]:
-    from trainer.tasks.ariel.dataset import open_dataset
-
-    return open_dataset(_root(data), "train").labels
+    root = open_data(data).root if folder is None else folder
+    if part is None and folder is None and not (root / "test").is_dir():
+        return Planets("test", "the planets that the run held out for its test")
+    if part == "train":
+        seen = ", most of which it was trained on" if folder is None else ""
+        return Planets(open_dataset(root, "train"), f"the labelled planets of {root}{seen}")
+    return Planets(open_dataset(root, "test"), f"the test planets of {root}")
 
 
 def predict(chosen: Chosen, planets: Planets) -> Prediction:
-    """Predict the spectra; no depth is below zero. Loads torch.
+    """Predict the spectra. Loads torch.
 
     Raises:
         InputError: The data or the checkpoint cannot be used.
     """
-    import numpy as np
     from trainer.tasks.ariel.prediction import predict_trial
 
-    trial = chosen.directory.trial(chosen.trial_id)
-    predicted = predict_trial(chosen.config, trial, planets.source)
-    return dataclasses.replace(predicted, mu=np.maximum(predicted.mu, 0.0))
+    return predict_trial(chosen.config, chosen.folder, planets.source)
 
 
-def judge(predicted: Prediction, planets: Planets, data: ArielData) -> list[Judged]:
+def judge(chosen: Chosen, predicted: Prediction) -> list[Judged]:
     """Return how well it did, beside the physical baseline; [] where the truth is not known.
+
+    As in training, what is naive comes from the training planets, and the baseline's σ is calibrated
+    on the validation planets.
 
     Raises:
         InputError: The labels leave nothing to score.
     """
-    if predicted.truth is None or not planets.labels:
+    if predicted.truth is None:
         return []
     import numpy as np
+
+    from trainer.tasks.ariel import open_data, sigma_calibration
+    from trainer.tasks.ariel.prediction import predict_trial
     from trainer.tasks.ariel.score import Reference, coverage, rmse_ppm, score, z_scores
+    from trainer.tasks.ariel.splits import split_planets
+
+    data, seed = chosen.data, chosen.config.training.seed
+    dataset = open_data(data)
+    parts = split_planets(dataset.planets[: data.planets], data.folds, data.fold, seed)
+    labels = np.stack([dataset.labels[planet] for planet in parts["train"]])
+    reference = Reference.of(labels, data.edition)
+    val = predict_trial(chosen.config, chosen.folder, "val")
+    assert val.truth is not None
+    wider = sigma_calibration.fit(val.baseline_mu, val.baseline_sigma, val.truth)
 
     truth = predicted.truth
-    reference = Reference.of(np.stack([*planets.labels.values()]), data.edition)
-    naive = np.full_like(truth, reference.naive_mean), np.full_like(truth, reference.naive_sigma)
     ways = {
         "network": (predicted.mu, predicted.sigma),
         "network, σ not calibrated": (predicted.mu, predicted.raw_sigma),
-        "physical baseline": (np.maximum(predicted.baseline_mu, 0), predicted.baseline_sigma),
-        "naive": naive,
+        "physical baseline": (predicted.baseline_mu, wider.apply(predicted.baseline_sigma)),
+        "naive": (
+            np.full_like(truth, reference.naive_mean),
+            np.full_like(truth, reference.naive_sigma),
+        ),
     }
     return [
         Judged(

@@ -61,14 +61,13 @@ def predict(
     check_ready(with_workers=False)
     if quiet:
         console.be_quiet()
-    from trainer.tasks.ariel.submission import write_submission
-
     from orchestrator import spectra_prediction as spectra
     from orchestrator.journal.run import read_run
     from orchestrator.layout import find_run
     from orchestrator.spectra_table import FORMATS, render_judged
     from orchestrator.sweep import counted
     from trainer.errors import InputError
+    from trainer.tasks.ariel.submission import write_submission
 
     check_choice("format", output, FORMATS)
     if part is not None:
@@ -84,7 +83,9 @@ def predict(
         for fault in planets.faults:
             console.say(f"note: left out: {fault}")
         predicted = spectra.predict(chosen, planets)
-        judged = spectra.judge(predicted, planets, chosen.data)
+        for fault in predicted.faults:
+            console.say(f"note: left out: {fault}")
+        judged = spectra.judge(chosen, predicted)
         write_submission(out, predicted.planet_ids.tolist(), predicted.mu, predicted.sigma)
     except InputError as error:
         raise spectra.refused(error) from error
