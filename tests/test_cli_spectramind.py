@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -18,21 +17,8 @@ from orchestrator.reading import read_request
 from orchestrator.request import Request
 from orchestrator.spectra_table import judged_at_the_end, render_judged
 from tests.program import Program
-from tests.sweeps import CPU_ONLY, rows_of, trials_of
-from trainer.checkpoint_files import complete_checkpoints
+from tests.sweeps import CPU_ONLY
 from trainer.config import RunConfig
-
-SUMMARY = "run_hash_summary_v50.json"
-TINY = (
-    "task=modular",
-    "model=quadratic_mlp",
-    "model.dim=8",
-    "data.p=11",
-    "training.steps=60",
-    "training.eval_interval=10",
-    "logging.enable_tensorboard=false",
-    "checkpoint.interval=10",
-)
 
 
 @pytest.fixture
@@ -157,34 +143,6 @@ def test_names_are_completed() -> None:
     assert offered("spectramind train trainer=kag") == ["trainer=kaggle_safe"]
     assert offered("spectramind predict --part t") == ["test", "train"]
     assert "loss.composite.fft.weight=" in offered("spectramind train loss.composite.fft")
-
-
-def test_kaggle_safe_stops_at_each_limit_and_resume_ends_as_an_unbroken_run(
-    spectra: Program,
-) -> None:
-    train = ("train", *TINY, "trainer=kaggle_safe")
-    limits = {"stop_after_steps": "20", "wall_clock_minutes": "1e-9", "max_host_memory_gib": "1e-3"}
-    reasons = ("budget", "wall clock", "budget")
-    command, typed = [*train, "--name", "cut"], ""
-    for (name, value), reason in zip(limits.items(), reasons, strict=True):
-        stopped = spectra(*command, *typed.split(), f"limits.{name}={value}")
-        assert stopped.code == 75, stopped.err
-        (cut,) = (spectra.folder / "runs").glob("cut-*")
-        assert f"next: spectramind resume runs/{cut.name}" in stopped.err
-        (trial,) = trials_of(cut)
-        assert (trial.label, trial.step < 60) == (reason, True)
-        (checkpoint,) = complete_checkpoints(cut / "trials" / trial.id / "checkpoints")[-1:]
-        assert checkpoint.name == f"step-{trial.step:09d}"
-        command = ["resume", cut.name, "--executor", "inline"]
-        typed = f"limits.{name}=null"
-    assert spectra(*command, typed).code == 0
-    assert spectra(*train, "--name", "whole", "--fresh").code == 0
-    (whole,) = (spectra.folder / "runs").glob("whole-*")
-    assert rows_of(cut) == rows_of(whole)
-    (steps,) = rows_of(cut).values()
-    assert [step for step, _ in steps] == list(range(10, 61, 10))
-    exits = [run["exit_code"] for run in json.loads((spectra.folder / SUMMARY).read_text())["runs"]]
-    assert exits == [75, 75, 75, 0, 0]
 
 
 def test_the_table_at_the_end_has_the_network_beside_the_baseline_and_the_naive_answer() -> None:

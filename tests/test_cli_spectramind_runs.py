@@ -1,4 +1,4 @@
-"""From training to a submission: the score at the end, predictions, and the judgement of a file."""
+"""From training to a submission: the score at the end, limits, predictions, the judgement of a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from orchestrator.plan import make_plan
 from orchestrator.request import Request
 from tests.program import Program
 from tests.spectra import FRAMES, PLANETS, planets
-from tests.sweeps import CPU_ONLY, run_plan, trials_of
+from tests.sweeps import CPU_ONLY, rows_of, run_plan, trials_of
+from trainer.checkpoint_files import complete_checkpoints
 from trainer.config import RunConfig
 from trainer.tasks.ariel.dataset import open_dataset
 from trainer.tasks.ariel.submission import COLUMNS, submission_faults
+
+SUMMARY = "run_hash_summary_v50.json"
+STEPS = 8
+"""Of a run of 2 epochs: 2 planets train, each is shown 8 times an epoch, 4 at a time."""
 
 
 def small(*words: str) -> tuple[str, ...]:
@@ -29,7 +34,7 @@ def small(*words: str) -> tuple[str, ...]:
         f"data.frames={FRAMES}",
         "model.dim=8",
         "model.n_layers=1",
-        "training.epochs=1",
+        "training.epochs=2",
         "checkpoint.epochs=1",
         "training.batch_size=4",
         "tier.micro_batch=null",
@@ -88,6 +93,35 @@ def test_training_ends_with_the_score_beside_the_baseline_and_the_naive_answer(
     assert (objective["metric"], objective["mode"]) == ("val/score", "max")
 
 
+def test_kaggle_safe_stops_at_each_limit_and_resume_ends_as_an_unbroken_run(
+    program: Program,
+) -> None:
+    program.name = "spectramind"
+    train = ("train", *small(), "trainer=kaggle_safe", "--gpus", "0")
+    limits = {"stop_after_steps": "3", "wall_clock_minutes": "1e-9", "max_host_memory_gib": "1e-3"}
+    reasons = ("budget", "wall clock", "budget")
+    command, typed = [*train, "--name", "cut"], ""
+    for (name, value), reason in zip(limits.items(), reasons, strict=True):
+        stopped = program(*command, *typed.split(), f"limits.{name}={value}")
+        assert stopped.code == 75, stopped.err
+        (cut,) = (program.folder / "runs").glob("cut-*")
+        assert f"next: spectramind resume runs/{cut.name}" in stopped.err
+        (trial,) = trials_of(cut)
+        assert (trial.label, trial.step < STEPS) == (reason, True)
+        (checkpoint,) = complete_checkpoints(cut / "trials" / trial.id / "checkpoints")[-1:]
+        assert checkpoint.name == f"step-{trial.step:09d}"
+        command = ["resume", cut.name, "--executor", "inline"]
+        typed = f"limits.{name}=null"
+    assert program(*command, typed).code == 0
+    assert program(*train, "--name", "whole", "--fresh").code == 0
+    (whole,) = (program.folder / "runs").glob("whole-*")
+    assert rows_of(cut) == rows_of(whole)
+    (steps,) = rows_of(cut).values()
+    assert steps[-1][0] == STEPS
+    exits = [run["exit_code"] for run in json.loads((program.folder / SUMMARY).read_text())["runs"]]
+    assert exits == [75, 75, 75, 0, 0]
+
+
 def test_the_planets_held_out_are_judged_as_in_training(
     spectra: Program, without_test: Path
 ) -> None:
@@ -112,7 +146,7 @@ def test_the_planets_held_out_are_judged_as_in_training(
             assert judged[name][figure] == pytest.approx(expected, abs=1e-6), (name, figure)
         assert judged[name]["rmse_ppm"] == pytest.approx(trial.final[f"{group}/rmse_ppm"])
     assert judged["naive"]["score"] == trial.final["baseline/naive_score"]
-    entry = json.loads((spectra.folder / "run_hash_summary_v50.json").read_text())["runs"][0]
+    entry = json.loads((spectra.folder / SUMMARY).read_text())["runs"][0]
     assert (entry["run_id"], entry["exit_code"]) == ("made", 0)
 
 
