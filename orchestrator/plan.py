@@ -20,7 +20,7 @@ from orchestrator.fitting import PLACE
 from orchestrator.groups import place_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import full_size
-from orchestrator.objective import Objective
+from orchestrator.objective import Objective, objective_of
 from orchestrator.placeholders import names_in
 from orchestrator.reading import read_request
 from orchestrator.request import Request
@@ -293,8 +293,8 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
 
 
 def _objective(template: Template | None, trials: Sequence[Trial]) -> Objective:
-    if template is None:
-        return _reported(Objective(), trials)
+    if template is None or "objective" not in template.file.tables:
+        return _reported(objective_of(trials[0].config.data.task), trials)
     return _reported(template.objective, trials, template.file.place("objective.metric"))
 
 

@@ -167,6 +167,8 @@ def _options(
             raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
     if tier is not None:
         groups["tier"] = tier
+    if (task := reading.request.task) is not None and not _names_another(reading, task):
+        groups.setdefault("task", task)
     explicit = {group for group, option in groups.items() if (group, option) != AUTO}
     if groups.get("tier", "auto") == "auto":
         name = files_of(reading).over(Layer(reading.typed)).settings.get("tier.name", ("", ""))[0]
@@ -178,6 +180,13 @@ def _options(
     of_template = reading.template.axes if reading.template else ()
     reading.axes = tuple(a for a in (*of_template, *over_groups) if a.key not in explicit)
     return groups, explicit
+
+
+def _names_another(reading: Reading, task: str) -> bool:
+    """Return whether a file, a typed setting or an axis says which task it is, and not this one."""
+    known = files_of(reading).over(Layer(reading.typed)).settings
+    axes = {axis.key for axis in (*reading.axes, *reading.listed)}
+    return known.get("data.task", (task, ""))[0] != task or bool(axes & {"task", "data.task"})
 
 
 def _once(key: str, reading: Reading) -> str:

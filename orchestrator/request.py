@@ -31,6 +31,7 @@ class Request:
         max_trials: Most trials the plan may have; None: the template's, or `space_check.LARGEST_PLAN`.
         overrides: Positional arguments, Hydra's grammar.
         name: Of the run directory, instead of the template's.
+        task: Option of the group `task` where neither a file nor the command line names a task.
         settings: Settings that options of a command stand for: dotted key to (value, option).
         ablation: Whether its axes are varied around a baseline (`orchestrator.ablation`); they are
             then typed, and no template is needed.
@@ -45,6 +46,7 @@ class Request:
     max_trials: int | None = None
     overrides: tuple[str, ...] = ()
     name: str | None = None
+    task: str | None = None
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     ablation: bool = False
 

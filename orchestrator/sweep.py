@@ -132,7 +132,7 @@ def run(
         directory: Where, from `place`.
         hardware: What may be used.
         execution: How trials are run.
-        command: The program's arguments, for the record.
+        command: The program and its arguments, for the record.
         notify: Takes what a person has to be told, a line at a time.
         audience: Is shown how far the sweep is.
         reused: Trials that another run has finished; they are taken over, not trained.

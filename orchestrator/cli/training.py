@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.cli import console, options, pipeline
 from orchestrator.cli.computation import say_computation
+from orchestrator.cli.door import here
 from orchestrator.cli.plans import plan_of
 from orchestrator.preflight import check_ready
 
@@ -66,6 +67,7 @@ def sweep(
     from orchestrator.request import Request
 
     request = Request(
+        task=here().task,
         base_config=base_config,
         strategy=strategy,
         search=search,
@@ -96,6 +98,7 @@ def train(
     from orchestrator.request import Request
 
     request = Request(
+        task=here().task,
         base_config=base_config,
         scale=scale,
         tier=tier,
@@ -156,6 +159,7 @@ def resume(
     from orchestrator import sweep as sweeps
     from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.fork import fork as forked
+    from orchestrator.journal.run import read_run
     from orchestrator.layout import check_folders, find_run, runs_root
     from orchestrator.revision import read_revision
 
@@ -178,6 +182,7 @@ def resume(
         return _run(plan, place, hardware, execution, plan.notes, forked_from=name)
     for note in revision.notes:
         console.say(f"note: {note}")
+    here().journal.works_on(lambda: read_run(directory))
     gc.enable()
     with console.following() as audience:
         outcome = sweeps.resume(
@@ -231,9 +236,11 @@ def _run(
     forked_from: str | None = None,
 ) -> int:
     from orchestrator import sweep as sweeps
+    from orchestrator.journal.run import run_of
 
     for note in notes:
         console.say(f"note: {note}")
+    here().journal.works_on(lambda: run_of(plan, directory))
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     if execution.executor == "inline" and len(plan.trials) == 1:
         say_computation(plan.trials[0].config, hardware)
@@ -244,7 +251,7 @@ def _run(
             directory,
             hardware,
             execution,
-            command=sys.argv[1:],
+            command=[here().name, *sys.argv[1:]],
             notify=console.say,
             audience=audience,
             reused=reused,
@@ -257,6 +264,7 @@ def _close(outcome: Outcome) -> int:
     """Say how it ended and name the next command."""
     from orchestrator.errors import Exit
     from orchestrator.leaderboard import render_top
+    from orchestrator.spectra_table import judged_at_the_end, render_judged
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
@@ -277,6 +285,13 @@ def _close(outcome: Outcome) -> int:
         again = "; ablation.retry_failed=N says how often" if outcome.ablation else ""
         console.say(f"a failed trial is not tried again{again}; --fresh starts the sweep anew")
     console.say("")
+    if len(outcome.trials) == 1 and (judged := judged_at_the_end(outcome.trials[0].final)):
+        console.out(render_judged(judged, "table"))  # of one trial there is nothing to rank
+        console.say("")
+        console.say(f"config and checkpoints: {shown}/trials/{outcome.trials[0].id}")
+        console.say(f"leaderboard: {page}")
+        console.say(f"next: spectramind predict {shown}")
+        return outcome.exit_code
     most = outcome.board.most_shown or TOP
     console.out(render_top(outcome.board, most, console.page().width))
     console.say("")
