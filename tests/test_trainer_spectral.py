@@ -141,13 +141,10 @@ def test_reading_backwards_too_is_twice_the_work() -> None:
 LARGE = {"dim": 64, "n_layers": 2}
 MIRRORED = {"composite": {"asymmetry": {"weight": 0.05}}}
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
-    "plain": {},
     "in two passes": {"tier": {"micro_batch": 32}},
-    "backwards too": {"loss": MIRRORED},
     "backwards, in two passes": {"loss": MIRRORED, "tier": {"micro_batch": 32}},
     "large, few rows": {"model": {"dim": 128, "n_layers": 4}, "training": {"batch_size": 8}},
     "bf16": {"tier": {"device": "cuda", "precision": "bf16"}},
-    "dropout": {"model": {"dropout": 0.1}},
 }
 
 
