@@ -16,7 +16,7 @@ LAYERS = (
     {"cli"},
     {"pipeline"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
-    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table"},
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "data_table"},
     {"preview", "why", "fork", "doctor"},
     {"sweep", "forecast"},
     {"plan", "reuse", "calibration", "verify"},
@@ -53,6 +53,7 @@ ONLY_IMPORTER = {
         "orchestrator.plan_table",
         "orchestrator.why_table",
         "orchestrator.tokenizer_table",
+        "orchestrator.data_table",
         "orchestrator.trial_page",
         "orchestrator.evaluation_page",
         "orchestrator.leaderboard",

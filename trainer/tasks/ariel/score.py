@@ -7,7 +7,8 @@ For planet p and wavelength λ, with L the Gaussian log-density of the true dept
 L_pred is at N(μ, σ), L_ideal at N(y, σ_ideal), L_ref at N(naive mean, naive σ). r is 1 for a perfect
 prediction that says σ_ideal, 0 for the naive one, and has no lower bound. The total is the mean of r
 over all planets and wavelengths, FGS1 weighted, and only then clipped to [0, 1]: one confident
-mistake can cost more than a whole planet is worth. Everything is float64; depths are (Rp/Rs)².
+mistake can cost more than a whole planet is worth. The 2024 edition divided sums instead: all that
+was gained by all that there was to gain. Everything is float64; depths are (Rp/Rs)².
 """
 
 from __future__ import annotations
@@ -106,12 +107,12 @@ class Score:
     Args:
         gained: L_pred − L_ref (planets, 283), in nats.
         to_gain: L_ideal − L_ref (planets, 283), in nats; positive.
-        weights: Of the wavelengths (283,).
+        reference: What it was measured against.
     """
 
     gained: Array
     to_gain: Array
-    weights: Array
+    reference: Reference
 
     @property
     def r(self) -> Array:
@@ -120,31 +121,24 @@ class Score:
 
     @property
     def per_wavelength(self) -> Array:
-        """Mean over the planets (283,), not clipped; its weighted mean is the total."""
+        """Mean of r over the planets (283,), not clipped; in 2025 its weighted mean is the total."""
         mean: Array = self.r.mean(axis=0)
         return mean
 
     @property
     def per_planet(self) -> Array:
-        """Weighted mean over the wavelengths (planets,), not clipped; its mean is the total."""
-        mean: Array = self.r @ self.weights / self.weights.sum()
+        """Weighted mean of r (planets,), not clipped; in 2025 its mean is the total."""
+        weights = self.reference.weights
+        mean: Array = self.r @ weights / weights.sum()
         return mean
 
     @property
     def total(self) -> float:
-        """The score, in [0, 1]."""
-        return float(np.clip(self.per_planet.mean(), 0.0, 1.0))
-
-    @property
-    def total_of_sums(self) -> float:
-        """Weighted sum of what was gained over that of what there was to gain, in [0, 1].
-
-        The evaluation that ran in 2024 formed its total this way. It differs from the mean of r
-        only where planets have differently much to gain, by less than 0.01 for calibrated errors.
-        """
-        gained, to_gain = (
-            float((part @ self.weights).sum()) for part in (self.gained, self.to_gain)
-        )
+        """The score as the edition formed it, in [0, 1]."""
+        if self.reference.edition == "2025":
+            return float(np.clip(self.per_planet.mean(), 0.0, 1.0))
+        weights = self.reference.weights
+        gained, to_gain = (float((part @ weights).sum()) for part in (self.gained, self.to_gain))
         return float(np.clip(gained / to_gain, 0.0, 1.0))
 
 
@@ -170,7 +164,7 @@ def score(mu: ArrayLike, sigma: ArrayLike, truth: ArrayLike, reference: Referenc
     log_ref = -np.log(reference.naive_sigma) - naive_z**2 / 2
     log_pred = -np.log(sigma) - _z(truth, mu, sigma) ** 2 / 2
     log_ideal = -np.log(reference.ideal_sigma)
-    return Score(log_pred - log_ref, log_ideal - log_ref, reference.weights)
+    return Score(log_pred - log_ref, log_ideal - log_ref, reference)
 
 
 def rmse_ppm(mu: ArrayLike, truth: ArrayLike) -> float:
