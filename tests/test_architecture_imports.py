@@ -18,7 +18,7 @@ LAYERS = (
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
     | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "data_table"},
     {"preview", "why", "fork", "doctor"},
-    {"sweep", "forecast"},
+    {"sweep", "forecast", "diagnostics"},
     {"plan", "reuse", "calibration", "verify"},
     {"automatic", "tier_memory"},
     {"trial"},

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from orchestrator.diagnostics.variants import LONGEST_LABEL, Variant
 from orchestrator.leaderboard.text import one_line
 
-INK, SOFT, LINE = "#010203", "#040506", "#070809"
-"""Stand for the colours of the page's text, of its lesser text and of its lines: the page knows them,
-and whether it is light or dark."""
+INK, SOFT, LINE, FAINT = "#010203", "#040506", "#070809", "#0a0b0c"
+"""Stand for the colours of the page's text, of its lesser text, of its lines and of curves that are one
+of many: the page knows them, and whether it is light or dark."""
 PHYSICAL = "physical"
 PHYSICAL_NAME = "physical baseline"
 OTHERS = "others"
@@ -51,11 +51,12 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people; the first column is text, the others are numbers."""
+    """A table for people; the first columns, as many as `words`, are text, the others numbers."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Figure:
         legend: What the lines stand for; empty where the plots say it themselves.
         tables: Figures to read off.
         notes: What is left out, and other limits.
+        columns: Panels side by side, where the page is wide enough: 2 or 3.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Figure:
     legend: tuple[Key, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: int = 2
 
 
 def keys_of(variants: Sequence[Variant]) -> tuple[Key, ...]:
@@ -98,7 +101,7 @@ def keys_of(variants: Sequence[Variant]) -> tuple[Key, ...]:
     coloured = [Key(v.key, v.name, v.colour) for v in variants if v.colour is not None]
     others = len(variants) - len(coloured)
     name = f"{others} {'other' if others == 1 else 'others'}"
-    return (*coloured, Key(OTHERS, name, SOFT)) if others else tuple(coloured)
+    return (*coloured, Key(OTHERS, name, FAINT)) if others else tuple(coloured)
 
 
 def line(
@@ -109,7 +112,6 @@ def line(
     *,
     colour: str | None,
     width: float = 2.0,
-    opacity: float = 1.0,
     dash: str = "solid",
     shape: str = "linear",
 ) -> go.Scatter:
@@ -122,7 +124,6 @@ def line(
         y: As many values, finite.
         colour: None for that of the text.
         width: Of the line in px.
-        opacity: In [0, 1].
         dash: `solid`, `dash` or `dot`.
         shape: `linear`, or `hvh` for steps around the places.
     """
@@ -133,7 +134,6 @@ def line(
         mode="lines" if len(ys) > 1 else "markers",
         line={"color": colour or INK, "width": width, "dash": dash, "shape": shape},
         marker={"color": colour or INK, "size": 6},
-        opacity=opacity,
         name=plotted(name),
         legendgroup=key,
         hoverinfo="x+y+name",
@@ -150,9 +150,8 @@ def variant_line(
             variant.label,
             x,
             y,
-            colour=SOFT,
+            colour=FAINT,
             width=1,
-            opacity=0.35,
             dash=dash,
             shape=shape,
         )
@@ -167,7 +166,9 @@ def seed_line(
     """Return the curve of one seed: thin and pale."""
     assert variant.colour is not None
     name = f"{variant.label}, seed {seed}"
-    return line(variant.key, name, x, y, colour=variant.colour, width=0.9, opacity=0.45, dash=dash)
+    red, green, blue = bytes.fromhex(variant.colour.removeprefix("#"))
+    pale = f"rgba({red},{green},{blue},0.45)"
+    return line(variant.key, name, x, y, colour=pale, width=0.9, dash=dash)
 
 
 def plot(traces: Sequence[Any], x_title: str, y_title: str = "", **layout: Any) -> go.Figure:
@@ -187,7 +188,8 @@ def plot(traces: Sequence[Any], x_title: str, y_title: str = "", **layout: Any) 
             paper_bgcolor="rgba(0,0,0,0)",
             plot_bgcolor="rgba(0,0,0,0)",
             font={"color": INK, "size": 12.5, "family": "system-ui, sans-serif"},
-            margin={"l": 62, "r": 16, "t": 8, "b": 46},
+            margin={"l": 62, "r": 16, "t": 28, "b": 46},  # the pointer's tools are above the plot
+            modebar={"bgcolor": "rgba(0,0,0,0)", "color": SOFT, "activecolor": INK},
             hovermode="closest",
             hoverlabel={"namelength": -1},
             xaxis=axis(x_title),

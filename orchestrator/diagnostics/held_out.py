@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from orchestrator.ledger import TrialRecord
 from trainer.config import RunConfig
 from trainer.errors import InputError
 from trainer.reporting import Reason
-from trainer.spectral_config import ArielData
 from trainer.tasks.ariel.score import Array, Reference, score
+from trainer.tasks.ariel.sigma_calibration import SigmaScale, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,8 @@ class HeldOut:
         sigma: Its standard deviation, calibrated.
         raw_sigma: The same as the model says it.
         baseline_mu: As the physical baseline has it.
-        baseline_sigma: Its standard deviation.
+        baseline_sigma: Its standard deviation, calibrated in the same way.
+        baseline_raw_sigma: The same as it was fitted.
         truth: True.
         reference: What the score is measured against.
         wavelengths_um: (283,) in µm.
@@ -42,6 +42,7 @@ class HeldOut:
     raw_sigma: Array
     baseline_mu: Array
     baseline_sigma: Array
+    baseline_raw_sigma: Array
     truth: Array
     reference: Reference
     wavelengths_um: Array
@@ -61,8 +62,7 @@ class Judged:
         scores: r of the challenge (283,), the mean over planets.
         total: Weighted mean of `scores`, which is not clipped as a score is.
         raw: Its z-scores with σ as it was predicted.
-        calibrated: The same with σ calibrated; None of the physical baseline, whose σ is as it was
-            fitted.
+        calibrated: The same with σ calibrated on validation planets.
     """
 
     planets: int
@@ -70,33 +70,28 @@ class Judged:
     scores: Array
     total: float
     raw: ZCounts
-    calibrated: ZCounts | None
+    calibrated: ZCounts
 
     @classmethod
     def of(cls, seen: HeldOut) -> Judged:
         """Judge a trial."""
-        raw = ZCounts.of(seen.mu, seen.raw_sigma, seen.truth)
-        calibrated = ZCounts.of(seen.mu, seen.sigma, seen.truth)
-        return cls._of(seen, seen.mu, seen.sigma, raw, calibrated)
+        return cls._of(seen, seen.mu, seen.sigma, seen.raw_sigma)
 
     @classmethod
     def of_baseline(cls, seen: HeldOut) -> Judged:
         """Judge the physical baseline on the planets of a trial."""
-        raw = ZCounts.of(seen.baseline_mu, seen.baseline_sigma, seen.truth)
-        return cls._of(seen, seen.baseline_mu, seen.baseline_sigma, raw, None)
+        return cls._of(seen, seen.baseline_mu, seen.baseline_sigma, seen.baseline_raw_sigma)
 
     @classmethod
-    def _of(
-        cls, seen: HeldOut, mu: Array, sigma: Array, raw: ZCounts, calibrated: ZCounts | None
-    ) -> Judged:
+    def _of(cls, seen: HeldOut, mu: Array, sigma: Array, raw_sigma: Array) -> Judged:
         found = score(np.maximum(mu, 0), sigma, seen.truth, seen.reference)
         return cls(
             planets=len(mu),
             power=Power.of(mu, seen.truth),
             scores=found.per_wavelength,
             total=float(found.per_planet.mean()),
-            raw=raw,
-            calibrated=calibrated,
+            raw=ZCounts.of(mu, raw_sigma, seen.truth),
+            calibrated=ZCounts.of(mu, sigma, seen.truth),
         )
 
 
@@ -175,25 +170,47 @@ class Predictions:
         return cls(found, tuple(left_out))
 
 
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What trials of the same planets share."""
+
+    reference: Reference
+    wavelengths_um: Array
+    baseline_scale: SigmaScale
+
+
 def from_checkpoints() -> Predict:
     """Return what predicts with the newest checkpoint of a trial."""
-    scenes: dict[tuple[ArielData, int], tuple[Reference, Array]] = {}
+    scenes: dict[tuple[Any, int], _Scene] = {}
 
     def predict(config: RunConfig, trial_directory: Path) -> HeldOut:
-        from trainer.tasks import build_task
         from trainer.tasks.ariel.prediction import predict_trial
 
-        found = predict_trial(config, trial_directory, "test")
-        assert isinstance(config.data, ArielData)
-        key = config.data, config.training.seed
+        from trainer.tasks import build_task
+
+        key = config.data, config.training.seed  # they decide which planets test
         if key not in scenes:
             task: Any = build_task(config)
-            scenes[key] = task.reference, np.asarray(task.wavelengths_um)
-        if found.truth is None:
-            raise InputError("the true spectra of its test planets are not known")
-        reference, wavelengths_um = scenes[key]
-        names = {field.name for field in dataclasses.fields(HeldOut)}
-        spectra = {n: getattr(found, n) for n in names - {"reference", "wavelengths_um"}}
-        return HeldOut(**spectra, reference=reference, wavelengths_um=wavelengths_um)
+            val = predict_trial(config, trial_directory, "val")
+            scale = fit(val.baseline_mu, val.baseline_sigma, _known(val.truth))
+            scenes[key] = _Scene(task.reference, np.asarray(task.wavelengths_um), scale)
+        scene, test = scenes[key], predict_trial(config, trial_directory, "test")
+        return HeldOut(
+            mu=test.mu,
+            sigma=test.sigma,
+            raw_sigma=test.raw_sigma,
+            baseline_mu=test.baseline_mu,
+            baseline_sigma=scene.baseline_scale.apply(test.baseline_sigma),
+            baseline_raw_sigma=test.baseline_sigma,
+            truth=_known(test.truth),
+            reference=scene.reference,
+            wavelengths_um=scene.wavelengths_um,
+        )
 
     return predict
+
+
+def _known(truth: Array | None) -> Array:
+    if truth is None:
+        raise InputError("the true spectra of its planets are not known")
+    return truth

@@ -46,7 +46,7 @@ def figure(variants: Sequence[Variant], rows: Rows, objective: str) -> Figure | 
         ]
         if traces:
             drawn.append(metric)
-            panels.append(Panel(metric, plot(traces, "optimizer step"), height_px=260))
+            panels.append(Panel(metric, plot(traces, "optimizer step"), height_px=270))
     if not panels:
         return None
     return Figure(
@@ -72,6 +72,7 @@ def figure(variants: Sequence[Variant], rows: Rows, objective: str) -> Figure | 
             ),
         ),
         notes=grey_note(variants),
+        columns=3,
     )
 
 

@@ -46,7 +46,11 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
         traces,
         "frequency / Nyquist frequency",
         "power [ppm²]",
-        xaxis=axis("frequency / Nyquist frequency (1: a period of 2 wavelengths)", type="log"),
+        xaxis=axis(
+            "frequency / Nyquist frequency (1: a period of 2 wavelengths)",
+            type="log",
+            tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
+        ),
         yaxis=axis("power [ppm²]", type="log", exponentformat="power", dtick=1, hoverformat=".4~g"),
     )
     if cutoff is not None:
@@ -55,12 +59,11 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
             line={"color": SOFT, "width": 1, "dash": "dot"},
             annotation={
                 "text": "cut-off of the term fft",
-                "textangle": -90,
-                "xanchor": "right",
-                "yanchor": "bottom",
-                "yref": "paper",
-                "y": 0.02,
                 "x": math.log10(cutoff),
+                "y": 1,
+                "yref": "paper",
+                "xanchor": "center",
+                "yanchor": "bottom",
                 "font": {"color": SOFT, "size": 11.5},
             },
         )

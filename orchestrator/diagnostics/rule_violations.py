@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from orchestrator.diagnostics.figure import (
+    FAINT,
     LINE,
-    SOFT,
     Figure,
     Key,
     Panel,
@@ -37,7 +37,9 @@ from trainer.spectral_config import SymbolicConfig
 
 MOST_ROWS = 80
 ROW_PX = 22
-FRAME_PX = 70
+LONGEST_BESIDE = 30
+"""Characters of a label, with which a plot still has room in half a page."""
+FRAME_PX = 90
 
 
 def figure(variants: Sequence[Variant], rows: Rows) -> Figure | None:
@@ -65,7 +67,8 @@ def figure(variants: Sequence[Variant], rows: Rows) -> Figure | None:
         if ended:
             shown = dict(list(ended.items())[:MOST_ROWS])
             height_px = ROW_PX * len(shown) + FRAME_PX
-            panels.append(Panel(f"{rule}, at the end", _at_the_end(shown, rule), height_px))
+            wide = any(len(variant.label) > LONGEST_BESIDE for variant in shown)
+            panels.append(Panel(f"{rule}, at the end", _at_the_end(shown, rule), height_px, wide))
     if not panels:
         return None
     drawn = max(sum(any(rows[t.id] for t in v.trials) for v in variants), 0)
@@ -74,7 +77,8 @@ def figure(variants: Sequence[Variant], rows: Rows) -> Figure | None:
         name="rule_violations",
         title="Symbolic-rule violations",
         said="What each rule finds wrong on the validation planets, before its weight; 0 where it holds."
-        " It is logged whether the rule is part of the loss or not.",
+        " It is logged whether the rule is part of the loss or not. At the end: a ring for the mean, a"
+        " stroke for each seed.",
         panels=tuple(panels),
         legend=(
             *keys_of(variants),
@@ -120,7 +124,7 @@ def _at_the_end(ended: dict[Variant, list[float]], rule: str) -> go.Figure:
     traces = []
     for row, (variant, values) in enumerate(ended.items()):
         on = is_on(variant.trials[0], rule)
-        colour = variant.colour or SOFT
+        colour = variant.colour or FAINT
         mean = math.fsum(values) / len(values)
         common = {
             "name": plotted(f"{variant.label}, rule {'on' if on else 'off'}"),
@@ -140,8 +144,8 @@ def _at_the_end(ended: dict[Variant, list[float]], rule: str) -> go.Figure:
         traces.append(go.Scatter(x=[mean], y=[row], marker=ring, **common))
     return plot(
         traces,
-        "violation; ring: mean, strokes: seeds",
-        xaxis=axis("violation; ring: mean, strokes: seeds", rangemode="tozero"),
+        "violation",
+        xaxis=axis("violation", rangemode="tozero"),
         yaxis=axis(
             "",
             tickmode="array",

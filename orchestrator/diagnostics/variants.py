@@ -15,7 +15,7 @@ from trainer.reporting import Reason
 COLOURS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#33bbee", "#bbaa33", "#cc3311")
 """Of the first variants: told apart on light and dark paper and by colour-blind readers, after the
 schemes of Paul Tol (SRON/EPS/TN/09-002). The others are grey."""
-LONGEST_LABEL = 40
+LONGEST_LABEL = 60
 """Characters of a name beside a plot."""
 
 

@@ -23,7 +23,8 @@ from trainer.tasks.ariel.score import Array
 
 MOST_ROWS = 80
 ROW_PX = 23
-FRAME_PX = 96
+FRAME_PX = 104
+MOST_BAR_PX = 240
 LOWEST = -1.0
 """A lower r has the colour of this one: −1 is worse than knowing nothing by as much as there is to
 gain."""
@@ -111,7 +112,16 @@ def _map(
     table: NDArray[np.float32] = np.asarray(rows, dtype=np.float32)
     y = np.arange(len(names))
     colours = {"zmin": limits[0], "zmax": limits[1], "colorscale": scale}
-    bar = {"title": {"text": unit}, "thickness": 12, "outlinewidth": 0, "tickformat": ".3~g"}
+    bar = {
+        "title": {"text": unit},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "tickformat": ".3~g",
+        "nticks": 5,
+        **({"lenmode": "pixels", "len": MOST_BAR_PX} if len(names) * ROW_PX > MOST_BAR_PX else {}),
+        "y": 1,
+        "yanchor": "top",
+    }
     signed = "+.3f" if unit == "Δr" else ".3f"
 
     def column(values: NDArray[np.float32], name: str, x_axis: str) -> go.Heatmap:
@@ -152,6 +162,7 @@ def _map(
             tickvals=y,
             ticktext=[row_label(name) for name in names],
             autorange="reversed",
+            anchor="x2",
             showgrid=False,
             zeroline=False,
             ticks="",

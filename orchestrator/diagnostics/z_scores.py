@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from orchestrator.diagnostics.figure import (
     PHYSICAL,
@@ -30,36 +31,23 @@ AS_PREDICTED, CALIBRATED = "as predicted", "calibrated"
 
 def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
     """Return the page; None where no trial has a prediction."""
-    raw: dict[Variant, ZCounts] = {}
-    calibrated: dict[Variant, ZCounts] = {}
-    for variant in variants:
-        if seeds := judged.seeds_of(variant):
-            found = [judged.trials[trial.id] for trial in seeds]
-            raw[variant] = ZCounts.total(one.raw for one in found)
-            calibrated[variant] = ZCounts.total(one.calibrated for one in found if one.calibrated)
-    if not raw:
+    found = {v: [judged.trials[t.id] for t in s] for v in variants if (s := judged.seeds_of(v))}
+    if not found:
         return None
-    physical = ZCounts.total(one.raw for one in judged.physical)
-    middle = (EDGES[:-1] + EDGES[1:]) / 2
-    fine = np.linspace(EDGES[0], EDGES[-1], 241)
-    normal = np.exp(-(fine**2) / 2) / np.sqrt(2 * np.pi)
-    tallest = max(float(c.density.max()) for c in (*raw.values(), *calibrated.values()))
-    y_range = [0, 1.06 * max(tallest, float(normal.max()))]
-    panels = []
-    for title, counts in ((AS_PREDICTED, raw), (CALIBRATED, calibrated)):
-        traces = [
-            *(variant_line(v, middle, c.density, shape="hvh") for v, c in reversed(counts.items())),
-            line(NORMAL, "N(0, 1)", fine, normal, colour=None, width=1.6, dash="dot"),
-        ]
-        if title == AS_PREDICTED:
-            key = PHYSICAL, PHYSICAL_NAME
-            traces.insert(0, line(*key, middle, physical.density, colour=None, dash="dash"))
-        drawn = plot(traces, "z = (truth − μ) / σ", "density", yaxis_range=y_range)
-        panels.append(Panel(f"σ {title}", drawn, height_px=360))
-    named = [
-        (PHYSICAL_NAME, AS_PREDICTED, physical),
-        *((v.name, AS_PREDICTED, counts) for v, counts in raw.items()),
-        *((v.name, CALIBRATED, counts) for v, counts in calibrated.items()),
+    counts = {
+        AS_PREDICTED: {v: ZCounts.total(one.raw for one in s) for v, s in found.items()},
+        CALIBRATED: {v: ZCounts.total(one.calibrated for one in s) for v, s in found.items()},
+    }
+    physical = {
+        AS_PREDICTED: ZCounts.total(one.raw for one in judged.physical),
+        CALIBRATED: ZCounts.total(one.calibrated for one in judged.physical),
+    }
+    named = [(PHYSICAL_NAME, sigma, physical[sigma]) for sigma in counts]
+    named += [(v.name, sigma, counts[sigma][v]) for v in found for sigma in counts]
+    tallest = max(float(c.density.max()) for *_, c in named)
+    panels = [
+        Panel(f"σ {sigma}", _histogram(counts[sigma], physical[sigma], tallest), height_px=360)
+        for sigma in counts
     ]
     outside = max(counts.outside for _, _, counts in named)
     bounds = f"[{EDGES[0]:g}, {EDGES[-1]:g}]"
@@ -73,7 +61,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
         legend=(
             Key(NORMAL, "N(0, 1)", None, "dotted"),
             Key(PHYSICAL, PHYSICAL_NAME, None, "dash"),
-            *keys_of(list(raw)),
+            *keys_of(list(found)),
         ),
         tables=(_table(named),),
         sheets=(
@@ -98,10 +86,23 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
             ),
         ),
         notes=(
-            *grey_note(list(raw)),
+            *grey_note(list(found)),
             *([f"Up to {outside:.1%} of a line lie outside {bounds}."] if outside > 5e-4 else []),
         ),
     )
+
+
+def _histogram(counts: dict[Variant, ZCounts], physical: ZCounts, tallest: float) -> go.Figure:
+    middle = (EDGES[:-1] + EDGES[1:]) / 2
+    fine = np.linspace(EDGES[0], EDGES[-1], 241)
+    normal = np.exp(-(fine**2) / 2) / np.sqrt(2 * np.pi)
+    traces = [
+        line(PHYSICAL, PHYSICAL_NAME, middle, physical.density, colour=None, dash="dash"),
+        *(variant_line(v, middle, c.density, shape="hvh") for v, c in reversed(counts.items())),
+        line(NORMAL, "N(0, 1)", fine, normal, colour=None, width=1.6, dash="dot"),
+    ]
+    y_range = [0, 1.06 * max(tallest, float(normal.max()))]
+    return plot(traces, "z = (truth − μ) / σ", "density", yaxis_range=y_range)
 
 
 def _table(named: Sequence[tuple[str, str, ZCounts]]) -> Table:
@@ -124,4 +125,5 @@ def _table(named: Sequence[tuple[str, str, ZCounts]]) -> Table:
                 for name, sigma, counts in named
             ),
         ),
+        words=2,
     )
