@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROWS, COLUMNS, SIDE = 4, 356, 4
+ROWS, COLUMNS, SIDE = 2, 356, 4
 EXPOSURES = 20
 GAIN, OFFSET = 0.4369, -1000.0
 SHAPES = {"AIRS-CH0": (ROWS, COLUMNS), "FGS1": (SIDE, SIDE)}
@@ -43,7 +43,7 @@ class Frames:
         dark = rng.normal(1, 0.1, shape)
         dark.flat[100 % dark.size] = 40  # hot, on a detector with enough pixels to tell
         dead = np.zeros(shape, bool)
-        dead[1, 2] = dead[2, -50 % shape[1]] = True
+        dead[1, 2] = dead[0, -50 % shape[1]] = True
         linear = np.zeros((6, *shape))
         linear[0] = rng.normal(0, 5, shape)
         linear[1] = rng.normal(1, 0.01, shape)

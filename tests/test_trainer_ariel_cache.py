@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import shutil
 import threading
 from collections.abc import Callable
@@ -105,6 +106,17 @@ def test_what_fails_leaves_nothing(home: Path) -> None:
         cache.remembered("things", "k", fail)
     assert [p.name for p in (home / "ariel" / "things").iterdir() if p.suffix != ".lock"] == []
     assert cache.remembered("things", "k", lambda: ARRAYS).keys() == ARRAYS.keys()
+
+
+def test_a_disk_that_refuses_is_said_and_leaves_nothing(home: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="safetensors"):
+            cache.remembered("things", "k", lambda: {"large": np.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in (home / "ariel" / "things").iterdir() if p.suffix != ".lock"] == []
 
 
 def test_of_many_who_ask_one_makes_it() -> None:

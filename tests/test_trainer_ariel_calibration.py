@@ -59,7 +59,7 @@ def test_reading_few_pixels_at_once_changes_nothing(
 
 
 def test_a_column_of_known_light(tmp_path: Path) -> None:
-    """Worked by hand: dark, converter, an even detector with one dead pixel of four in a column."""
+    """Worked by hand: dark, converter, an even detector with one dead pixel of two in a column."""
     shape = SHAPES[AIRS.name]
     counts = np.zeros((4, *shape), np.uint16)
     counts[0::2], counts[1::2] = 1000, 3000
@@ -75,9 +75,9 @@ def test_a_column_of_known_light(tmp_path: Path) -> None:
     first, second = 1000 / 0.5 - 100, 3000 / 0.5 - 100
     linearised = (second + 1e-5 * second**2) - (first + 1e-5 * first**2)
     pixel = linearised - 2.0 * (4.5 - 0.1)
-    np.testing.assert_allclose(curves[0, 0], 4 * pixel, rtol=1e-12)  # three pixels stand for four
-    np.testing.assert_allclose(curves[1, 0], 4 * pixel / 0.5, rtol=1e-12)
-    np.testing.assert_allclose(curves[2:, 0], 4 * pixel, rtol=1e-12)
+    np.testing.assert_allclose(curves[0, 0], 2 * pixel, rtol=1e-12)  # one pixel stands for two
+    np.testing.assert_allclose(curves[1, 0], 2 * pixel / 0.5, rtol=1e-12)
+    np.testing.assert_allclose(curves[2:, 0], 2 * pixel, rtol=1e-12)
 
 
 def test_dead_and_hot_pixels_have_no_say(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ def test_a_flattened_signal_is_read_as_well(tmp_path: Path) -> None:
     ("values", "complaint"),
     [
         (
-            np.zeros((40, 1423), np.uint16),
-            "shape (40, 1423), expected one column for each of the 4 x",
+            np.zeros((40, 711), np.uint16),
+            "shape (40, 711), expected one column for each of the 2 x",
         ),
-        (np.zeros((41, 1424), np.uint16), "41 reads, expected an even number"),
-        (np.zeros((1425, 1), np.uint16), "shape (1425, 1), expected"),
-        (np.zeros((0, 1424), np.uint16), "0 reads, expected an even number"),
+        (np.zeros((41, 712), np.uint16), "41 reads, expected an even number"),
+        (np.zeros((713, 1), np.uint16), "shape (713, 1), expected"),
+        (np.zeros((0, 712), np.uint16), "0 reads, expected an even number"),
     ],
 )
 def test_a_signal_that_does_not_fit_is_refused(
@@ -124,5 +124,5 @@ def test_a_signal_that_does_not_fit_is_refused(
 ) -> None:
     write_frame(tmp_path / "AIRS-CH0_signal_0.parquet", values)
     with pytest.raises(FileError) as refused:
-        Signal(tmp_path / "AIRS-CH0_signal_0.parquet", (4, 356))
+        Signal(tmp_path / "AIRS-CH0_signal_0.parquet", (2, 356))
     assert complaint in str(refused.value) and "AIRS-CH0_signal_0.parquet" in str(refused.value)

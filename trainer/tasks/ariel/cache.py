@@ -7,6 +7,7 @@ header. It is written under another name and renamed: an entry is whole or not t
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -79,13 +80,17 @@ def path_of(kind: str, key: str) -> Path:
 
 
 def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     whole = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".tmp-")
     os.close(handle)
     try:
-        save_file(whole, draft, metadata={"sha256": _sha256(whole.items())})
+        try:
+            save_file(whole, draft, metadata={"sha256": _sha256(whole.items())})
+        except SafetensorError as error:  # what it calls a disk that is full
+            raise OSError(errno.EIO, str(error), str(file)) from error
         Path(draft).replace(file)
     finally:
         Path(draft).unlink(missing_ok=True)

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.tasks.ariel import parquet
 from trainer.tasks.ariel.dataset import survey
-from trainer.tasks.ariel.detector import Detector, read_detector
+from trainer.tasks.ariel.detector import Detector, detector_of, read_frames
 from trainer.tasks.ariel.layout import (
     AIRS,
-    CALIBRATION_FILES,
-    COEFFICIENTS,
+    FGS1,
     INSTRUMENTS,
     LABELS_FILE,
-    Instrument,
     PartName,
     VisitFiles,
     edition_of,
@@ -23,6 +20,7 @@ from trainer.tasks.ariel.layout import (
     planet_folders,
 )
 from trainer.tasks.ariel.light_curves import curves_of
+from trainer.tasks.ariel.parquet import Signal
 from trainer.tasks.ariel.tables import Adc, Axis, exposure_times_h, named
 from trainer.tasks.ariel.visit import Fault, FileError
 from trainer.tasks.ariel.visits import in_processes
@@ -120,59 +118,42 @@ def check(
 
 def inspect(order: Inspection) -> list[Fault]:
     """Return what is wrong with a visit's files, each by itself as far as that goes."""
-    faults = []
+    errors: list[FileError] = []
     exposures: dict[str, int] = {}
     for instrument in INSTRUMENTS:
+        frames, unreadable = read_frames(order.files, instrument)
+        errors += unreadable
+        if unreadable:
+            continue
         try:
-            found = _inspect_frames(order, instrument)
-            if found:
-                faults += found
-                continue
-            detector = read_detector(order.files, instrument)
-            signal = parquet.Signal(order.files.signal(instrument), detector.shape)
+            detector = detector_of(order.files, instrument, frames)
+            signal = Signal(order.files.signal(instrument), detector.shape)
             exposures[instrument.name] = signal.reads // 2
             if order.adc is not None:
                 _inspect_counts(order, order.adc, detector, signal)
         except FileError as error:
-            faults.append(error.fault(order.root, order.files.planet_id))
+            errors.append(error)
     if len(exposures) == len(INSTRUMENTS):
-        faults += _inspect_lengths(order, exposures)
-    return faults
+        errors += _inspect_lengths(order, exposures)
+    return [error.fault(order.root, order.files.planet_id) for error in errors]
 
 
-def _inspect_frames(order: Inspection, instrument: Instrument) -> list[Fault]:
-    """Return which calibration frames cannot be read or have a shape of their own."""
-    faults = []
-    for name in CALIBRATION_FILES:
-        file = order.files.calibration(instrument, name)
-        try:
-            parquet.frame(file, instrument, COEFFICIENTS if name == "linear_corr" else 1)
-        except FileError as error:
-            faults.append(error.fault(order.root, order.files.planet_id))
-    return faults
-
-
-def _inspect_counts(
-    order: Inspection, adc: Adc, detector: Detector, signal: parquet.Signal
-) -> None:
+def _inspect_counts(order: Inspection, adc: Adc, detector: Detector, signal: Signal) -> None:
     """Read every count: all exposures as one frame leave none out."""
-    instrument = detector.instrument
-    each = signal.reads // 2 // instrument.exposures
+    each = signal.reads // 2 // detector.instrument.exposures
     if each:
         curves_of(order.files, detector, signal, adc, order.axis, 1, each)
 
 
-def _inspect_lengths(order: Inspection, exposures: dict[str, int]) -> list[Fault]:
+def _inspect_lengths(order: Inspection, exposures: dict[str, int]) -> list[FileError]:
     """Return where an instrument has too few exposures, or there are too few times."""
     airs = exposures[AIRS.name]
+    errors: list[FileError] = []
     try:
         exposure_times_h(order.axis, airs, order.files.signal(AIRS))
-        for instrument in INSTRUMENTS:
-            if (got := exposures[instrument.name]) < (needed := airs * instrument.exposures):
-                raise FileError(
-                    order.files.signal(instrument),
-                    f"{got} exposures, expected at least {needed} beside {airs} of {AIRS.name}",
-                )
     except FileError as error:
-        return [error.fault(order.root, order.files.planet_id)]
-    return []
+        errors.append(error)
+    if (got := exposures[FGS1.name]) < (needed := airs * FGS1.exposures):
+        message = f"{got} exposures, expected at least {needed} beside {airs} of {AIRS.name}"
+        errors.append(FileError(order.files.signal(FGS1), message))
+    return errors

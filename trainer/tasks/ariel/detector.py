@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.tasks.ariel import parquet
-from trainer.tasks.ariel.layout import COEFFICIENTS, Instrument, VisitFiles
+from trainer.tasks.ariel.layout import CALIBRATION_FILES, COEFFICIENTS, Instrument, VisitFiles
 from trainer.tasks.ariel.visit import FileError
 
 HOT_SIGMA = 5.0
@@ -50,14 +50,33 @@ def read_detector(files: VisitFiles, instrument: Instrument) -> Detector:
         FileError: A frame is missing, has another shape, has NaN in a good pixel, or leaves a
             wavelength without a good pixel.
     """
-    paths = {
-        name: files.calibration(instrument, name)
-        for name in ("dark", "dead", "flat", "linear_corr")
-    }
-    dark = parquet.frame(paths["dark"], instrument)
-    dead = parquet.frame(paths["dead"], instrument)
-    flat = parquet.frame(paths["flat"], instrument)
-    linearity = parquet.frame(paths["linear_corr"], instrument, COEFFICIENTS)
+    frames, errors = read_frames(files, instrument)
+    for error in errors:
+        raise error
+    return detector_of(files, instrument, frames)
+
+
+def read_frames(
+    files: VisitFiles, instrument: Instrument
+) -> tuple[dict[str, np.ndarray], list[FileError]]:
+    """Return the calibration frames that can be read, by name, and what is wrong with the others."""
+    frames: dict[str, np.ndarray] = {}
+    errors: list[FileError] = []
+    for name in CALIBRATION_FILES:
+        stacked = COEFFICIENTS if name == "linear_corr" else 1
+        try:
+            frames[name] = parquet.frame(files.calibration(instrument, name), instrument, stacked)
+        except FileError as error:
+            errors.append(error)
+    return frames, errors
+
+
+def detector_of(
+    files: VisitFiles, instrument: Instrument, frames: dict[str, np.ndarray]
+) -> Detector:
+    """Return a detector from all its frames; `read_detector` says what is refused."""
+    paths = {name: files.calibration(instrument, name) for name in CALIBRATION_FILES}
+    dark, dead, flat, linearity = (frames[name] for name in CALIBRATION_FILES)
     for name, frame in (("dead", dead), ("flat", flat), ("linear_corr", linearity[0])):
         if frame.shape != dark.shape:
             raise FileError(

@@ -33,8 +33,7 @@ def read_visit(files: VisitFiles, adc: Adc, axis: Axis, frames: int) -> Visit:
     if each == 0:
         raise FileError(
             files.signal(AIRS),
-            f"{exposures[AIRS.name]} exposures, expected at least one for each of {frames} frames",
-            f"data.frames={exposures[AIRS.name]}",
+            f"{exposures[AIRS.name]} exposures, expected at least {frames}: one a frame (data.frames)",
         )
     needed = frames * each * FGS1.exposures
     if exposures[FGS1.name] < needed:
