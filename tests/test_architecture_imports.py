@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,16 +86,26 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
-    """Yield the modules that a file imports; only while it is imported itself, if asked."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, at_import: bool = False) -> tuple[str, ...]:
+    """Return the modules that a file imports; only while it is imported itself, if asked."""
+    nodes: list[ast.AST] = list(ast.walk(parsed(path)))
     if at_import:
         nodes = [
             node
-            for node in tree.body
+            for node in parsed(path).body
             if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         ]
+    return tuple(named(nodes, path))
+
+
+def named(nodes: list[ast.AST], path: Path) -> Iterator[str]:
+    """Yield the modules that import statements among the nodes of a file name."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -137,7 +148,7 @@ def test_only_the_console_prints() -> None:
     printers = {
         module
         for module, path in MODULES.items()
-        if any(prints(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        if any(prints(node) for node in ast.walk(parsed(path)))
     }
     assert printers == {"orchestrator.cli.console"}
 

@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ def page(board: Leaderboard) -> str:
     return text
 
 
+@cache  # with it the templates that it has compiled: a page is written many times
 def environment(folder: Path) -> jinja2.Environment:
     """Return what renders the templates of a folder, which may include `page.css` of this one.
 
