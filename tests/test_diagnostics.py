@@ -233,7 +233,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "outputs"
 
 
-A, B, C = "weight 0.1", "weight 0 (baseline)", "weight 0.5"
+A, B, C = "smoothness.weight 0.1", "smoothness.weight 0 (baseline)", "smoothness.weight 0.5"
 
 
 def test_a_curve_is_the_mean_over_seeds_at_the_steps_that_all_have(folder: Path) -> None:

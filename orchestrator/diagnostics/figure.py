@@ -209,6 +209,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "zerolinecolor": LINE,
         "tickcolor": LINE,
         "hoverformat": ".4~g",
+        "exponentformat": "power",
         "automargin": True,
         **more,
     }

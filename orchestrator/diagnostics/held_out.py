@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from orchestrator.diagnostics.power import Power
 from orchestrator.diagnostics.variants import Variant
@@ -156,7 +157,7 @@ class Predictions:
                 config = RunConfig.model_validate(trial.config)
                 seen = predict(config, directory.trial(trial.id))
                 judged[trial.id] = Judged.of(seen)
-            except (InputError, OSError) as error:
+            except (InputError, ValidationError, OSError) as error:
                 left_out.append(LeftOut(trial, str(error)))
                 continue
             # Of the same planets, and fitted in the same way, it says the same again.

@@ -51,7 +51,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
             type="log",
             tickvals=[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
         ),
-        yaxis=axis("power [ppm²]", type="log", exponentformat="power", dtick=1, hoverformat=".4~g"),
+        yaxis=axis("power [ppm²]", type="log", dtick=1, hoverformat=".4~g"),
     )
     if cutoff is not None:
         drawn.add_vline(

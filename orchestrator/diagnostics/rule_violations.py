@@ -77,12 +77,12 @@ def figure(variants: Sequence[Variant], rows: Rows) -> Figure | None:
         name="rule_violations",
         title="Symbolic-rule violations",
         said="What each rule finds wrong on the validation planets, before its weight; 0 where it holds."
-        " It is logged whether the rule is part of the loss or not. At the end: a ring for the mean, a"
-        " stroke for each seed.",
+        " It is logged whether the rule is part of the loss or not. At the end: a dot or ring for the mean,"
+        " a stroke for each seed.",
         panels=tuple(panels),
         legend=(
             *keys_of(variants),
-            Key("on", "rule on: solid line, filled ring", None),
+            Key("on", "rule on: solid line, filled dot", None),
             Key("off", "rule off: dashed line, open ring", None, "dash"),
         ),
         sheets=(
@@ -139,7 +139,7 @@ def _at_the_end(ended: dict[Variant, list[float]], rule: str) -> go.Figure:
             "symbol": "circle" if on else "circle-open",
             "size": 9,
             "color": colour,
-            "line": {"width": 2},
+            "line": {"width": 2, "color": colour},
         }
         traces.append(go.Scatter(x=[mean], y=[row], marker=ring, **common))
     return plot(

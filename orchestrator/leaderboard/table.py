@@ -24,6 +24,7 @@ from orchestrator.leaderboard.text import (
     spelled,
 )
 from orchestrator.ledger import TrialRecord
+from orchestrator.names import short_name
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
@@ -237,9 +238,9 @@ def cells(board: Leaderboard) -> Table:
 
 
 def short_names(axes: Iterable[str]) -> dict[str, str]:
-    """Return a heading for each axis: its last component where no other axis has the same."""
+    """Return a heading for each axis: its short name where no other axis has the same."""
     axes = list(axes)
-    last = [axis.rpartition(".")[2] or axis for axis in axes]
+    last = [short_name(axis) or axis for axis in axes]
     taken = {"rank", "seeds", "state", "time", "trials", "command"}
     return {
         axis: name if last.count(name) == 1 and name not in taken else axis
