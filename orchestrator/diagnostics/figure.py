@@ -11,8 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from orchestrator.diagnostics.variants import LONGEST_LABEL, Variant
-from orchestrator.leaderboard.text import one_line
+from orchestrator.diagnostics.variants import Variant
 
 INK, SOFT, LINE, FAINT = "#010203", "#040506", "#070809", "#0a0b0c"
 """Stand for the colours of the page's text, of its lesser text, of its lines and of curves that are one
@@ -218,11 +217,6 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 def plotted(text: str) -> str:
     """Return text that Plotly shows as it is: it takes `<…>` and `&…;` for markup."""
     return html.escape(text, quote=False)
-
-
-def row_label(text: str) -> str:
-    """Return text to stand at the side of a plot."""
-    return plotted(one_line(text, LONGEST_LABEL))
 
 
 def thinned(points: int, most: int) -> slice:

@@ -185,9 +185,8 @@ def from_checkpoints() -> Predict:
     scenes: dict[tuple[Any, int], _Scene] = {}
 
     def predict(config: RunConfig, trial_directory: Path) -> HeldOut:
-        from trainer.tasks.ariel.prediction import predict_trial
-
         from trainer.tasks import build_task
+        from trainer.tasks.ariel.prediction import predict_trial
 
         key = config.data, config.training.seed  # they decide which planets test
         if key not in scenes:

@@ -19,7 +19,6 @@ from orchestrator.diagnostics.figure import (
     keys_of,
     plot,
     plotted,
-    row_label,
     thinned,
     variant_line,
 )
@@ -150,7 +149,7 @@ def _at_the_end(ended: dict[Variant, list[float]], rule: str) -> go.Figure:
             "",
             tickmode="array",
             tickvals=list(range(len(ended))),
-            ticktext=[row_label(variant.name) for variant in ended],
+            ticktext=[plotted(variant.label) for variant in ended],
             range=[len(ended) - 0.5, -0.5],
             gridcolor=LINE,
             zeroline=False,

@@ -16,7 +16,7 @@ COLOURS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#33bbee", "#bbaa33", "#c
 """Of the first variants: told apart on light and dark paper and by colour-blind readers, after the
 schemes of Paul Tol (SRON/EPS/TN/09-002). The others are grey."""
 LONGEST_LABEL = 60
-"""Characters of a name beside a plot."""
+"""Characters of the settings beside a plot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,22 +25,31 @@ class Variant:
 
     Args:
         key: Names it on a page (`v0`); follows its place.
-        name: Its settings, as the leaderboard has them.
+        settings: As the leaderboard has them.
         trials: Its seeds.
         baseline: Whether the others are compared with it.
         colour: Of its lines; None where it is one of the many in grey.
     """
 
     key: str
-    name: str
+    settings: str
     trials: tuple[TrialRecord, ...]
     baseline: bool
     colour: str | None
 
     @property
+    def name(self) -> str:
+        """Its settings, and whether it is the baseline."""
+        return f"{self.settings}{self._mark}"
+
+    @property
     def label(self) -> str:
         """The name, short enough to stand beside a plot."""
-        return one_line(self.name, LONGEST_LABEL)
+        return f"{one_line(self.settings, LONGEST_LABEL)}{self._mark}"
+
+    @property
+    def _mark(self) -> str:
+        return " (baseline)" if self.baseline else ""
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:
@@ -68,14 +77,12 @@ def variants_of(
     found = []
     for n, entry in enumerate(entries):
         words = [f"{short[axis]} {setting(value)}" for axis, value in entry.changed.items()]
-        name = one_line(", ".join(words), longest=None) or "the run"
-        is_baseline = entry.point_id == baseline
         found.append(
             Variant(
                 key=f"v{n}",
-                name=f"{name} (baseline)" if is_baseline else name,
+                settings=one_line(", ".join(words), longest=None) or "the run",
                 trials=tuple(by_id[trial_id] for trial_id in entry.trial_ids),
-                baseline=is_baseline,
+                baseline=entry.point_id == baseline,
                 colour=colours.get(n),
             )
         )

@@ -15,7 +15,7 @@ from orchestrator.diagnostics.figure import (
     Sheet,
     axis,
     plot,
-    row_label,
+    plotted,
 )
 from orchestrator.diagnostics.held_out import Judgements
 from orchestrator.diagnostics.variants import Variant
@@ -41,6 +41,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
     totals = {v: float(np.mean([judged.trials[t.id].total for t in s])) for v, s in found}
     of_physical = float(np.mean([one.total for one in judged.physical]))
     names = [PHYSICAL_NAME, *(variant.name for variant in scores)]
+    labels = [PHYSICAL_NAME, *(variant.label for variant in scores)]
     rows = [physical, *scores.values()]
     every = [of_physical, *totals.values()]
     shown = slice(MOST_ROWS)
@@ -49,7 +50,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
     panels = [
         Panel(
             "r, the mean over test planets and seeds",
-            _map(names[shown], rows[shown], every[shown], um, (low, high), "Cividis", "r"),
+            _map(labels[shown], rows[shown], every[shown], um, (low, high), "Cividis", "r"),
             height_px=ROW_PX * len(rows[shown]) + FRAME_PX,
             wide=True,
         )
@@ -63,7 +64,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
             Panel(
                 f"Difference of r to {against.label}",
                 _map(
-                    [variant.name for variant in others],
+                    [variant.label for variant in others],
                     differences,
                     [totals[variant] - totals[against] for variant in others],
                     um,
@@ -100,7 +101,7 @@ def figure(variants: Sequence[Variant], judged: Judgements) -> Figure | None:
 
 
 def _map(
-    names: Sequence[str],
+    labels: Sequence[str],
     rows: Sequence[Array],
     every: Sequence[float],
     um: Array,
@@ -110,7 +111,7 @@ def _map(
 ) -> go.Figure:
     """Return a map: AIRS over wavelength, and FGS1 and all together in columns of their own."""
     table: NDArray[np.float32] = np.asarray(rows, dtype=np.float32)
-    y = np.arange(len(names))
+    y = np.arange(len(labels))
     colours = {"zmin": limits[0], "zmax": limits[1], "colorscale": scale}
     bar = {
         "title": {"text": unit},
@@ -118,7 +119,7 @@ def _map(
         "outlinewidth": 0,
         "tickformat": ".3~g",
         "nticks": 5,
-        **({"lenmode": "pixels", "len": MOST_BAR_PX} if len(names) * ROW_PX > MOST_BAR_PX else {}),
+        **({"lenmode": "pixels", "len": MOST_BAR_PX} if len(labels) * ROW_PX > MOST_BAR_PX else {}),
         "y": 1,
         "yanchor": "top",
     }
@@ -160,7 +161,7 @@ def _map(
             "",
             tickmode="array",
             tickvals=y,
-            ticktext=[row_label(name) for name in names],
+            ticktext=[plotted(label) for label in labels],
             autorange="reversed",
             anchor="x2",
             showgrid=False,
