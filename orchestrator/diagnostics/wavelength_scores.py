@@ -24,7 +24,7 @@ from trainer.tasks.ariel.score import Array
 MOST_ROWS = 80
 ROW_PX = 23
 FRAME_PX = 104
-MOST_BAR_PX = 240
+LEAST_BAR_PX, MOST_BAR_PX = 100, 240
 LOWEST = -1.0
 """A lower r has the colour of this one: −1 is worse than knowing nothing by as much as there is to
 gain."""
@@ -118,8 +118,9 @@ def _map(
         "thickness": 12,
         "outlinewidth": 0,
         "tickformat": ".3~g",
-        "nticks": 5,
-        **({"lenmode": "pixels", "len": MOST_BAR_PX} if len(labels) * ROW_PX > MOST_BAR_PX else {}),
+        "nticks": 5 if len(labels) > 4 else 3,
+        "lenmode": "pixels",
+        "len": min(max(ROW_PX * len(labels), LEAST_BAR_PX), MOST_BAR_PX),
         "y": 1,
         "yanchor": "top",
     }
