@@ -15,10 +15,10 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"pipeline"},
+    {"pipeline", "spectra_prediction"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
-    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "data_table"},
-    {"preview", "why", "fork", "doctor"},
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "spectra_table", "data_table"},
+    {"preview", "why", "fork", "doctor", "journal"},
     {"sweep", "forecast", "diagnostics"},
     {"plan", "reuse", "calibration", "verify"},
     {"automatic", "tier_memory"},
@@ -26,14 +26,14 @@ LAYERS = (
     {"reading", "scale", "progress_table"},
     {"layering"},
     {"request"},
-    {"template", "draw", "executors", "leaderboard", "watch", "revision"},
+    {"ablation", "template", "draw", "executors", "leaderboard", "watch", "revision"},
     {"group_axis", "progress"},
     {"space_table", "overrides", "space_check"},
     {"groups"},
-    {"compose", "cohort", "referee", "objective", "events", "tier_question", "lookup"},
+    {"compose", "cohort", "launch", "referee", "objective", "events", "tier_question", "lookup"},
     {"explain", "names", "fitting", "lessons"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings", "durations"},
+    | {"signals", "spellings", "durations", "sweep_id"},
     {"space"},
     {"axis", "constraint"},
     {"familiar", "preflight", "starter"},
@@ -54,6 +54,7 @@ ONLY_IMPORTER = {
         "orchestrator.plan_table",
         "orchestrator.why_table",
         "orchestrator.tokenizer_table",
+        "orchestrator.spectra_table",
         "orchestrator.data_table",
         "orchestrator.trial_page",
         "orchestrator.evaluation_page",
@@ -199,6 +200,7 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
     ("code", "heavy"),
     [
         ("import orchestrator.cli.app", HEAVY),
+        ("import orchestrator.cli.spectramind", HEAVY),
         ("import trainer.config", HEAVY),
         (
             "import orchestrator.plan",
@@ -225,7 +227,7 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
             HEAVY,
         ),
     ],
-    ids=["cli", "trainer.config", "plan", "sweep", "--help", "completion"],
+    ids=["arbiter", "spectramind", "trainer.config", "plan", "sweep", "--help", "completion"],
 )
 def test_nothing_heavy_is_loaded_early(code: str, heavy: tuple[str, ...]) -> None:
     script = f"{code}\nimport sys\nassert not {{*sys.modules}} & {{*{heavy!r}}}, {{*sys.modules}} & {{*{heavy!r}}}"
