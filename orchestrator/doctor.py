@@ -25,7 +25,7 @@ from trainer.units import GIB
 
 VARIABLES = {
     "ARBITER_RUNS": "folder of all runs",
-    "ARBITER_HOME": "cache of tokenized texts",
+    "ARBITER_HOME": "cache of tokenized texts, light curves and simulated data sets",
     "ARBITER_FULL_ERROR": "shows tracebacks",
 }
 DASHBOARD_PORT = 8265

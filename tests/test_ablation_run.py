@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_an_ablation_from_its_axes_to_its_leaderboard(ablate: Program) -> None:
     folder = ablate.folder / "outputs"
     formats = ("csv", "html", "json", "md")
     assert sorted(path.name for path in folder.iterdir()) == [
-        f"ablation_leaderboard.{format}" for format in formats
+        *(f"ablation_leaderboard.{format}" for format in formats),
+        "diagnostics",
     ]
     published = json.loads((folder / "ablation_leaderboard.json").read_text())
     own = json.loads((run / "leaderboard.json").read_text())
@@ -80,6 +82,9 @@ def test_an_ablation_from_its_axes_to_its_leaderboard(ablate: Program) -> None:
     assert done.err.rstrip().endswith(f"next: arbiter show runs/{run.name} {best}")
     page = (folder / "ablation_leaderboard.html").read_text()
     assert "Best 2 points" in page and "Ranked lower" in page
+    links = re.findall(r'<a href="([^"]+)">', page)
+    assert links[0] == "diagnostics/ablation/index.html" and len(links) == 2
+    assert all((folder / link).is_file() for link in links)
     # The record is whole, and says the same when it is read again.
     assert ablate("doctor", str(run)).code == Exit.OK
     assert "difference (95 % interval)" in ablate("leaderboard", str(run)).out

@@ -19,7 +19,7 @@ LAYERS = (
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
     | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "spectra_table", "data_table"},
     {"preview", "why", "fork", "doctor", "journal"},
-    {"sweep", "forecast"},
+    {"sweep", "forecast", "diagnostics"},
     {"plan", "reuse", "calibration", "verify"},
     {"automatic", "tier_memory"},
     {"trial"},

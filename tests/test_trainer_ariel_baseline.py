@@ -11,7 +11,9 @@ import pytest
 from trainer.errors import InputError
 from trainer.tasks.ariel.autocorrelation import hat_lag, lag_one
 from trainer.tasks.ariel.baseline import Fit, baselines_of, combine, fit_visit, unfitted
+from trainer.tasks.ariel.dataset import open_dataset, read_visits
 from trainer.tasks.ariel.depths import solve_depths
+from trainer.tasks.ariel.simulation import Recipe, simulate
 from trainer.tasks.ariel.transit_shape import LIMB_EXPONENT, Path, Table, in_frames
 from trainer.tasks.ariel.visit import WAVELENGTHS, System, Visits
 
@@ -374,3 +376,87 @@ def test_fits_are_remembered_by_what_decides_them(visits: Visits) -> None:
 def test_a_set_in_which_no_visit_can_be_fitted_is_refused(visits: Visits) -> None:
     with pytest.raises(InputError, match=r"visit 0 of planet 7: .*visit 0 of planet 8: "):
         baselines_of(replace(visits, flux=np.zeros_like(visits.flux)), SYSTEMS, "a")
+
+
+def test_without_a_catalogue_depths_are_as_good_and_sigma_as_honest() -> None:
+    z, ratios, sigmas, mids = [], [], [], []
+    for n, impact in enumerate(np.linspace(0.0, 0.7, 8)):
+        orbit = replace(SYSTEM, i=float(np.degrees(np.arccos(impact / SYSTEM.sma))), P=2.0 + n)
+        truth = sky(system=orbit, mid_h=3.2 + 0.1 * n, drift=(4e-4, -3e-4, 2e-4))
+        flux = truth.seen(n, 6e-4)
+        known, alone = fit_visit(truth.times_h, flux, orbit), fit_visit(truth.times_h, flux, 7)
+        error, least = ((fit.depth - truth.depth)[1:].std() for fit in (alone, known))
+        ratios.append(error / least)
+        sigmas.append(np.median(alone.sigma[1:] / known.sigma[1:]))
+        mids.append(alone.mid_h - truth.mid_h)
+        assert alone.visible
+        assert alone.duration_h == pytest.approx(known.duration_h, rel=0.05)
+        z.append(errors(alone, truth))
+    inside = np.abs(np.array(z)[:, 1:]) < 1
+    assert 0.65 < inside.mean() < 0.72
+    assert np.abs(np.array(z)[:, 0]).max() < 3.5
+    assert max(ratios) < 1.05 and 0.9 < min(sigmas) <= max(sigmas) < 1.2
+    assert np.abs(mids).max() < 0.02
+
+
+def test_without_a_catalogue_sigma_of_fgs1_has_the_impact_parameter_in_it(plain: Sky) -> None:
+    flux = plain.seen(5, 1e-4)
+    known, alone = fit_visit(plain.times_h, flux, SYSTEM), fit_visit(plain.times_h, flux, 7)
+    assert alone.sigma[0] > 1.1 * known.sigma[0]
+    assert abs(errors(alone, plain)[0]) < 3
+
+
+def test_without_a_catalogue_a_planet_that_is_not_seen_may_graze() -> None:
+    nothing = sky(depth=np.full(WAVELENGTHS, 1e-9), drift=(3e-4,))
+    fit = fit_visit(nothing.times_h, nothing.seen(6, 6e-4), 7)
+    known = fit_visit(nothing.times_h, nothing.seen(6, 6e-4), SYSTEM)
+    assert not fit.visible and fit.sigma.min() > 3 * known.sigma.max()
+    orbit = replace(SYSTEM, i=float(np.degrees(np.arccos(1.05 / SYSTEM.sma))))
+    grazing = sky(system=orbit)
+    found = errors(fit_visit(grazing.times_h, grazing.seen(6, 6e-4), 7), grazing)
+    assert np.abs(found).max() < 3
+
+
+def test_without_a_catalogue_a_visit_is_refused_by_planet() -> None:
+    with pytest.raises(InputError, match=r"^planet 12: none of 283 columns"):
+        fit_visit(np.linspace(0, 7, 40), np.zeros((40, WAVELENGTHS)), 12)
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_planet_that_the_catalogue_lacks_is_fitted_without(visits: Visits) -> None:
+    known = baselines_of(visits, SYSTEMS, "a")
+    found = baselines_of(visits, {7: SYSTEM}, "a")
+    assert found["fitted"].tolist() == [True, False, True]
+    np.testing.assert_array_equal(found["depth"][0], known["depth"][0])
+    alone = fit_visit(visits.times_h[2], visits.flux[2], 8)
+    np.testing.assert_array_equal(found["depth"][2], alone.depth)
+    assert not np.array_equal(found["depth"][2], known["depth"][2])
+    assert unfitted(visits, {}, baselines_of(visits, {}, "a"))[0].startswith(
+        "visit 1 of planet 7: "
+    )
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_the_2024_edition_without_its_star_table_is_read_and_fitted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("sets") / "2024"
+    recipe = Recipe(planets=3, exposures=187, rows=2, fgs1_side=2, edition="2024", seed=3)
+    simulate(root, recipe)
+    with_catalogue = open_dataset(root)
+    (root / "train_star_info.csv").unlink()
+    dataset = open_dataset(root)
+    assert (
+        dataset.systems == {} and dataset.planets == with_catalogue.planets and not dataset.faults
+    )
+    seen = read_visits(dataset, dataset.planets, 187)
+    found = baselines_of(seen, dataset.systems, "none")
+    known = baselines_of(seen, with_catalogue.systems, "all")
+    assert found["fitted"].all() and found["visible"].all()
+    truth = np.stack([dataset.labels[planet] for planet in seen.planet_ids.tolist()])
+    worse, best = (np.sqrt(np.mean((one["depth"] - truth) ** 2)) for one in (found, known))
+    assert worse < 1.1 * best
+    assert 0.6 < np.mean(np.abs(found["depth"] - truth) < found["sigma"]) < 0.8
+    for n, planet in enumerate(seen.planet_ids.tolist()):
+        with np.load(root / "truth" / f"{planet}_0.npz") as drawn:
+            assert found["mid_h"][n] == pytest.approx(float(drawn["mid_h"]), abs=0.05)

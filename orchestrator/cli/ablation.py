@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import complete, options, training
+from orchestrator.cli import complete, console, options, training
 from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def _defaults(words: Sequence[str]) -> list[str]:
 
 
 def publish(outcome: Outcome) -> Path:
-    """Write the leaderboard of an ablation into the current folder, beside the run's own.
+    """Write the leaderboard of an ablation into the current folder, and its diagnostics.
+
+    One that was stopped has no diagnostics yet: they take time, and who stops has none.
 
     Returns:
         The page.
@@ -97,7 +99,8 @@ def publish(outcome: Outcome) -> Path:
     Raises:
         StorageError: It cannot be written there.
     """
-    from orchestrator.errors import Problem, StorageError
+    from orchestrator.diagnostics import write_diagnostics
+    from orchestrator.errors import Exit, Problem, StorageError
     from orchestrator.leaderboard import write_leaderboard
 
     folder = Path(OUTPUTS)
@@ -108,4 +111,9 @@ def publish(outcome: Outcome) -> Path:
         raise StorageError(problem) from error
     board = replace(outcome.board, title=f"Ablation {outcome.board.title}")
     write_leaderboard(folder, board, STEM)
+    if outcome.exit_code is not Exit.INTERRUPTED:
+        links = write_diagnostics(
+            outcome.directory, outcome.trials, board.objective, folder, notify=console.say
+        )
+        write_leaderboard(folder, replace(board, links=tuple(links)), STEM)
     return folder / f"{STEM}.html"

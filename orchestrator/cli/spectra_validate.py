@@ -35,9 +35,8 @@ def validate(
     """
     if quiet:
         console.be_quiet()
-    from trainer.tasks.ariel.submission import COLUMNS, submission_faults
-
     from trainer.errors import InputError
+    from trainer.tasks.ariel.submission import COLUMNS, submission_faults
 
     try:
         faults = submission_faults(file, sample)

@@ -14,6 +14,7 @@ from orchestrator.cli import (
     ablation,
     console,
     debugging,
+    diagnostics,
     plans,
     runs,
     spectra_data,
@@ -37,6 +38,7 @@ app.command()(training.train)
 app.command()(training.sweep)
 app.command()(training.resume)
 ablation.add_to(app)
+diagnostics.add_to(app)
 spectra_predict.add_to(app)
 spectra_validate.add_to(app)
 spectra_data.add_to(app)

@@ -29,6 +29,7 @@ from orchestrator.leaderboard.text import (
 )
 from orchestrator.leaderboard.variant import MOST_AXES, variant_of
 from orchestrator.ledger import TrialRecord
+from orchestrator.names import short_name
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
@@ -347,9 +348,9 @@ def _compared(found: Mapping[str, Paired]) -> list[tuple[Column, Callable[[Entry
 
 
 def short_names(axes: Iterable[str]) -> dict[str, str]:
-    """Return a heading for each axis: its last component where no other axis has the same."""
+    """Return a heading for each axis: its short name where no other axis has the same."""
     axes = list(axes)
-    last = [axis.rpartition(".")[2] or axis for axis in axes]
+    last = [short_name(axis) or axis for axis in axes]
     taken = {"rank", "seeds", "state", "time", "trials", "command"}
     return {
         axis: name if last.count(name) == 1 and name not in taken else axis

@@ -23,8 +23,9 @@ from trainer.errors import InputError
 from trainer.identity import fingerprint
 from trainer.tasks.ariel import cache
 from trainer.tasks.ariel.autocorrelation import hat_lag, inflation, lag_one
-from trainer.tasks.ariel.depths import solve_depths
-from trainer.tasks.ariel.limb_darkening import AIRS, Curves, Limb, expected_fgs1
+from trainer.tasks.ariel.depths import Depths, solve_depths
+from trainer.tasks.ariel.expected import Expected
+from trainer.tasks.ariel.limb_darkening import AIRS, Curves, Limb
 from trainer.tasks.ariel.transit_shape import LAW_ERROR
 from trainer.tasks.ariel.visit import WAVELENGTHS, System, Visits
 from trainer.tasks.ariel.white_light import DEGREES, fit_shape
@@ -93,21 +94,24 @@ def normalise(flux: np.ndarray, drift: np.ndarray) -> np.ndarray:
     return normal
 
 
-def fit_visit(times_h: np.ndarray, flux: np.ndarray, system: System) -> Fit:
+def fit_visit(times_h: np.ndarray, flux: np.ndarray, system: System | int) -> Fit:
     """Fit one visit.
 
     Args:
         times_h: (frames,) hours, ascending and evenly spaced.
         flux: (frames, 283) electrons. A value that is not finite is left out; a column without
             light, or with the same in every frame, is not measured.
-        system: The planet's, where the fit starts.
+        system: The planet's, where the fit starts; the planet's number where no catalogue has it,
+            then its orbit and its star are expected to be any of the usual ones (`expected.py`).
 
     Raises:
         InputError: Fewer than 8 frames or no column have light that changes, the times do not
             rise, or the system is no orbit around a star; names the planet.
     """
-    whose = f"planet {system.planet_id}"
-    _check_system(system)
+    known = system if isinstance(system, System) else None
+    whose = f"planet {system if known is None else known.planet_id}"
+    if known is not None:
+        _check_system(known)
     times_h, flux = np.asarray(times_h, dtype=np.float64), np.asarray(flux, dtype=np.float64)
     _check_curves(times_h, flux, whose)
     good = np.isfinite(flux)
@@ -120,7 +124,7 @@ def fit_visit(times_h: np.ndarray, flux: np.ndarray, system: System) -> Fit:
             f" {max(FEWEST_FRAMES, len(flux) // 2)} of {len(flux)} frames"
         )
     normal = np.divide(flux, level, out=np.full_like(flux, np.nan), where=good & measured)
-    return _Measurement(times_h, normal, level, measured, system).fit()
+    return _Measurement(times_h, normal, level, measured, Expected.of(known)).fit()
 
 
 class _Measurement:
@@ -136,17 +140,17 @@ class _Measurement:
         normal: np.ndarray,
         level: np.ndarray,
         measured: np.ndarray,
-        system: System,
+        expected: Expected,
     ) -> None:
         self.normal, self.level, self.measured = normal, level, measured
         self.good = np.isfinite(normal)
         self.airs = np.flatnonzero(measured[1:]) + 1
-        self.fgs1 = expected_fgs1(system.Ts)
-        self.expected = AIRS if len(self.airs) else self.fgs1
+        self.fgs1 = expected.fgs1
         half = len(self.airs) // 2
         parts = [self.airs, self.airs[:half], self.airs[half:], np.flatnonzero(measured[:1])]
         bands = np.stack([self._band(part) for part in parts if len(part)], axis=1)
-        self.shape = fit_shape(times_h, bands, system, self.expected)
+        limb = AIRS if len(self.airs) else self.fgs1
+        self.shape = fit_shape(times_h, bands, expected, limb)
 
     def _band(self, columns: np.ndarray) -> np.ndarray:
         """Return the light of several columns together, near 1; nan where none has any."""
@@ -165,10 +169,7 @@ class _Measurement:
         drift = np.zeros((WAVELENGTHS, DEGREES[-1] + 1))
         response = np.zeros((2, len(self.normal)))
         for seen, columns in self._alike():
-            flux = self.normal[:, columns][seen]
-            limb = self._limb(seen, columns, flux)
-            profile = shape.covered[seen, None] + limb.w * shape.darkened[seen, None]
-            found = solve_depths(flux, profile, shape.basis[seen], shape.drift[seen])
+            found, limb = self._solve(seen, columns, shape.covered, shape.darkened)
             design = np.column_stack([shape.basis[seen], shape.covered[seen]])
             rho = lag_one(found.residuals, hat_lag(design))
             free = max(int(seen.sum()) - terms - 1, 1)
@@ -176,6 +177,7 @@ class _Measurement:
             own = noise * inflation(rho) ** 2 * found.unit_variance
             depth[columns], w[columns] = found.depth, limb.w
             common = (shape.shared_variance + LAW_ERROR**2) * found.depth**2
+            common = common + self._spread(seen, columns, found)
             sigma[columns] = np.sqrt(own + limb.variance + common)
             drift[columns, :terms] = found.drift * self.level[columns, None]
             instrument = min(int(columns[0]), 1)
@@ -196,11 +198,36 @@ class _Measurement:
             for n in np.argsort(np.bincount(which), kind="stable"):  # the most common one last
                 yield patterns[:, n], columns[which == n]
 
-    def _limb(self, seen: np.ndarray, columns: np.ndarray, flux: np.ndarray) -> Limb:
-        shape = self.shape
-        curves = Curves(
-            flux, shape.covered[seen], shape.darkened[seen], shape.basis[seen], shape.drift[seen]
+    def _solve(
+        self, seen: np.ndarray, columns: np.ndarray, covered: np.ndarray, darkened: np.ndarray
+    ) -> tuple[Depths, Limb]:
+        """Return depths and limb darkening of columns, the planet's shape being known."""
+        flux, basis, drift = (
+            self.normal[:, columns][seen],
+            self.shape.basis[seen],
+            self.shape.drift[seen],
         )
+        covered, darkened = covered[seen], darkened[seen]
+        limb = self._limb(columns, Curves(flux, covered, darkened, basis, drift))
+        profile = covered[:, None] + limb.w * darkened[:, None]
+        return solve_depths(flux, profile, basis, drift), limb
+
+    def _spread(self, seen: np.ndarray, columns: np.ndarray, found: Depths) -> np.ndarray:
+        """Return the variance (columns,) of depths over the transits that are likely as well.
+
+        FGS1 is darker at the limb than the white light and depends more on the impact parameter.
+        """
+        variance = np.zeros(len(columns))
+        for one in self.shape.likely:
+            if columns[0] > 0 or not len(self.airs):
+                depth = found.depth * one.depth / self.shape.depth
+            else:
+                depth = self._solve(seen, columns, one.covered, one.darkened)[0].depth
+            variance += one.weight * (depth - found.depth) ** 2
+        return variance
+
+    def _limb(self, columns: np.ndarray, curves: Curves) -> Limb:
+        shape = self.shape
         depth = max(shape.depth, LEAST_DEPTH)
         if columns[0] > 0:
             x = 2 * (columns - 1) / (WAVELENGTHS - 2) - 1
@@ -295,7 +322,7 @@ def baselines_of(visits: Visits, systems: Mapping[int, System], key: str) -> dic
 
     Args:
         visits: What is fitted.
-        systems: Of every planet in it.
+        systems: By planet; one that is missing is fitted without (`fit_visit`).
         key: What decides the light curves: the data set's content hash.
 
     Returns:
@@ -311,7 +338,10 @@ def baselines_of(visits: Visits, systems: Mapping[int, System], key: str) -> dic
             "data": key,
             "visits": [visits.planet_ids.tolist(), visits.visit.tolist()],
             "times_h": hashlib.sha256(np.ascontiguousarray(visits.times_h).data).hexdigest(),
-            "systems": [asdict(systems[p]) for p in np.unique(visits.planet_ids).tolist()],
+            "systems": [
+                asdict(systems[planet]) if planet in systems else None
+                for planet in np.unique(visits.planet_ids).tolist()
+            ],
         }
     )
     return cache.remembered("baseline", whole, lambda: _fit_all(visits, systems))
@@ -347,7 +377,7 @@ def _try(visits: Visits, systems: Mapping[int, System], n: int) -> Fit | str:
     """Return a visit's fit, or why there is none."""
     planet = int(visits.planet_ids[n])
     try:
-        return fit_visit(visits.times_h[n], visits.flux[n], systems[planet])
+        return fit_visit(visits.times_h[n], visits.flux[n], systems.get(planet, planet))
     except InputError as error:
         return f"visit {int(visits.visit[n])} of {error}"
 

@@ -7,7 +7,8 @@ Model of the flux of all AIRS columns together, in units of its median:
 `drift` is a polynomial in time; the rest is `transit_shape.py`. Mid-time, speed and impact parameter
 are fitted by least squares; for each trial of them the linear parameters are solved for exactly
 (variable projection: Golub & Pereyra 2003, Inverse Problems 19 R1). The fit starts from the best of a
-grid over mid-times and drift degrees, so that it does not end in another dip than the deepest one.
+grid over mid-times, drift degrees and, where no catalogue has them (`expected.py`), durations and
+impact parameters, so that it does not end in another dip than the deepest one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainer.tasks.ariel.autocorrelation import hat_lag, inflation, lag_one
+from trainer.tasks.ariel.expected import START_RATIO, Expected
 from trainer.tasks.ariel.transit_shape import Path, Table, in_frames
-from trainer.tasks.ariel.visit import System
 
 DEGREES = (2, 3, 4)
 """Of the drift; the Bayesian information criterion chooses. A straight line is not among them: bent
@@ -27,22 +28,38 @@ FREE_FRAMES = 6
 """Frames beyond its degree that a drift needs."""
 MID_TIMES = 96
 """Mid-times of the grid, evenly over the visit."""
-IMPACT_SIGMA = 0.05
-SPEED_SIGMA = 0.03
-"""How far the catalogue may be wrong of the impact parameter, and of the transit's duration as a
-share of it; the eccentricity adds to the latter. Data that know better overrule it."""
-START_RATIO = 0.06
-"""Rp/Rs with which the grid is searched."""
-GRAZING = 1 + START_RATIO / 2
-"""Largest impact parameter of the grid."""
 RATIOS = np.geomspace(0.01, 0.3, 24)
 """Rp/Rs of planets that may hide in a light curve without a transit."""
 PRECISION = np.array([0.1, 1.0, 1.0])
 """Of what is expected of the path's three numbers: of the mid-time next to nothing."""
 VISIBLE = 5.0
 """Signal to noise of the white-light depth below which no transit counts as seen."""
+ALL, UP_TO_IMPACT = slice(3), slice(2)
+"""Of the path's three numbers those that are fitted."""
+NODES, WIDENING, UNLIKELY = 8, 1.2, 3.0
+"""Impact parameters that are averaged over: at most so many on either side of the best one, the first a
+standard deviation away and each step so much wider, up to one whose −ln posterior is so much more."""
+FIRST_SECANT, SECANTS = 0.05, 6
+"""The first step in search of the standard deviation of an impact parameter; how many follow."""
 SAMPLES_PER_CONTACT = 4
 """Times at which the shape is taken while the planet's disc crosses the limb, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Likely:
+    """A transit that the white light allows as well, farther from the star's centre or nearer.
+
+    Args:
+        weight: Its probability.
+        covered: (frames,) as in `Shape`.
+        darkened: (frames,).
+        depth: White-light depth with it.
+    """
+
+    weight: float
+    covered: np.ndarray
+    darkened: np.ndarray
+    depth: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +76,8 @@ class Shape:
         depth: White-light depth.
         limb: White-light limb darkening w.
         shared_variance: Variance of ln depth due to path and limb darkening: common to all columns.
+        likely: The transits that the impact parameter is averaged over, which is then not in
+            `shared_variance`; none where the catalogue knows it.
         hidden: Where no transit is seen, the largest depth that could be there; else 0.
     """
 
@@ -71,6 +90,7 @@ class Shape:
     depth: float
     limb: float
     shared_variance: float
+    likely: tuple[Likely, ...]
     hidden: float
 
 
@@ -84,7 +104,7 @@ def legendre(times_h: np.ndarray, degree: int) -> np.ndarray:
 
 
 def fit_shape(
-    times_h: np.ndarray, bands: np.ndarray, system: System, limb: tuple[float, float]
+    times_h: np.ndarray, bands: np.ndarray, expected: Expected, limb: tuple[float, float]
 ) -> Shape:
     """Fit the white light of a visit.
 
@@ -92,34 +112,34 @@ def fit_shape(
         times_h: (frames,) hours, ascending and evenly spaced.
         bands: (frames, bands) broad-band fluxes, each near 1; what is not finite is left out. The
             first is fitted; all of them choose the degree of the drift.
-        system: Where the fit starts.
+        expected: Where the fit starts.
         limb: Mean and standard deviation of the limb darkening expected of the first.
     """
-    start, degree = _search(times_h, bands, system, limb[0])
-    fit = _Fit(times_h, bands[:, 0], system, degree, limb, start)
+    mid_h, start, degree = _search(times_h, bands, expected, limb[0])
+    fit = _Fit(times_h, bands[:, 0], expected, degree, limb, mid_h, start)
     for _ in range(2):  # the second time with the size and the drift that the first one found
         fit.optimise()
-    return fit.shape()
+    return fit.shape(fit.average() if expected.is_wide else ())
 
 
 def _search(
-    times_h: np.ndarray, bands: np.ndarray, system: System, limb: float
-) -> tuple[Path, int]:
-    """Return the path at the best mid-time, and the degree of the drift."""
+    times_h: np.ndarray, bands: np.ndarray, expected: Expected, limb: float
+) -> tuple[float, tuple[float, float], int]:
+    """Return the best mid-time, the best of the expected starts, and the degree of the drift."""
     table = Table.of(START_RATIO)
-    centre = Path.of(system, 0.0)
-    if abs(centre.impact) > GRAZING:
-        centre = replace(centre, impact=GRAZING)  # beyond, a small planet would leave no trace
     mids = np.linspace(times_h[0], times_h[-1], MID_TIMES)
-    phases = centre.separation(times_h - mids[:, None])
-    covered, darkened = table.profiles(phases)
-    profiles = covered + limb * darkened  # (mids, frames)
-    scores = _criterion(times_h, bands[:, 0], profiles)
+    since = times_h - mids[:, None]
+    phases = np.stack([expected.at(0.0, *start).separation(since) for start in expected.starts])
+    covered, darkened = table.profiles(phases.reshape(-1, len(times_h)))
+    profiles = covered + limb * darkened  # (starts × mids, frames)
+    unlikely = np.repeat(np.sum(np.square(expected.starts), axis=1), len(mids))
+    scores = _criterion(times_h, bands[:, 0], profiles) + unlikely
     degree, best = np.unravel_index(scores.argmin(), scores.shape)
     degrees = [int(degree)]
     for band in bands.T[1:]:
         degrees.append(int(_criterion(times_h, band, profiles[best : best + 1]).argmin()))
-    return replace(centre, mid_h=float(mids[best])), DEGREES[max(degrees)]
+    start, mid = divmod(int(best), len(mids))
+    return float(mids[mid]), expected.starts[start], DEGREES[max(degrees)]
 
 
 def _criterion(times_h: np.ndarray, band: np.ndarray, profiles: np.ndarray) -> np.ndarray:
@@ -150,43 +170,39 @@ class _Fit:
         self,
         times_h: np.ndarray,
         white: np.ndarray,
-        system: System,
+        expected: Expected,
         degree: int,
         limb: tuple[float, float],
-        start: Path,
+        mid_h: float,
+        start: tuple[float, float],
     ) -> None:
         self.all_h, self.all_basis = times_h, legendre(times_h, degree)
         lit = np.isfinite(white)
         self.times_h, self.white, self.basis = times_h[lit], white[lit], self.all_basis[lit]
-        self.start, self.limb = start, limb
-        self.speed_sigma = SPEED_SIGMA + system.e
+        self.expected, self.mid_h, self.limb = expected, mid_h, limb
         self.table = Table.of(START_RATIO)
         frame_h = float(np.median(np.diff(times_h)))
-        contact_h = max(start.hours_within(1.0), frame_h) * START_RATIO
+        crossing_h = expected.at(mid_h, *start).hours_within(1.0)
+        contact_h = max(crossing_h, frame_h) * START_RATIO
         self.samples = int(np.clip(np.ceil(SAMPLES_PER_CONTACT * frame_h / contact_h), 1, 12))
-        self.step_h = max(start.hours_within(1.0) / 4, frame_h)
-        self.theta = np.zeros(3)
+        self.step_h = max(crossing_h / 4, frame_h)
+        self.theta = np.array([0.0, *start])
         self.drift = np.ones_like(self.white)
         self.sigma = 1.0
         self.depth = START_RATIO**2
-        expected = np.array([1.0, limb[0]])  # of depth and depth × w, for depth 1
-        single = np.column_stack([self.basis, self.slopes(self.theta) @ expected])
+        both = np.array([1.0, limb[0]])  # depth and depth × w, for depth 1
+        single = np.column_stack([self.basis, self.slopes(self.theta) @ both])
         found = np.linalg.lstsq(single, self.white, rcond=None)[0]
-        self._take(np.append(found[:-1], found[-1] * expected))
+        self._take(np.append(found[:-1], found[-1] * both))
 
     def path(self, theta: np.ndarray) -> Path:
         """Return the path that three numbers of order 1 mean: mid-time, speed, impact."""
-        return Path(
-            self.start.mid_h + self.step_h * float(theta[0]),
-            self.start.impact + IMPACT_SIGMA * float(theta[2]),
-            self.start.sma,
-            self.start.period_h,
-            float(np.exp(np.clip(self.speed_sigma * theta[1], -3, 3))),
-        )
+        along, speed, impact = map(float, theta)
+        return self.expected.at(self.mid_h + self.step_h * along, speed, impact)
 
     def slopes(self, theta: np.ndarray) -> np.ndarray:
         """Return the derivatives of the flux by depth and depth × w, (frames, 2)."""
-        shape = in_frames(self.table, self.path(theta), self.times_h, self.samples)
+        shape = in_frames(self.table, self.path(theta), self.all_h, self.samples)
         return np.asarray(-self.drift[:, None] * np.stack(shape, axis=1))
 
     @property
@@ -211,17 +227,24 @@ class _Fit:
         rho = lag_one(residual[:, None], hat_lag(whole))
         self.sigma = max(float(np.sqrt(residual @ residual / free)) * inflation(rho), 1e-9)
 
-    def optimise(self) -> None:
+    def optimise(self, free: slice = ALL) -> None:
         """Fit the path with the drift and the size that were found last."""
+        self.table = Table.of(float(np.sqrt(np.clip(self.depth, 1e-5, 0.2))))
+        self.theta, _ = self._nearest(self.theta, free)
+        data = np.append(self.white / self.sigma, 0.0)
+        self._take(np.linalg.lstsq(self.design(self.theta), data, rcond=None)[0])
+
+    def _nearest(self, start: np.ndarray, free: slice) -> tuple[np.ndarray, float]:
+        """Return the best path, of its three numbers those that are free, and its −ln posterior."""
         from scipy.optimize import least_squares
 
-        self.table = Table.of(float(np.sqrt(np.clip(self.depth, 1e-5, 0.2))))
         q, _ = np.linalg.qr(self.basis)
         data = (self.white - q @ (q.T @ self.white)) / self.sigma
         prior = self.prior
         known = np.outer(prior, prior)
 
-        def residuals(theta: np.ndarray) -> np.ndarray:
+        def residuals(part: np.ndarray) -> np.ndarray:
+            theta = np.append(part, start[len(part) :])
             slopes = self.slopes(theta) / self.sigma
             apart = slopes - q @ (q.T @ slopes)  # what of it no drift can do
             normal = apart.T @ apart + known
@@ -230,29 +253,78 @@ class _Fit:
             return np.concatenate([data - apart @ linear, [prior @ linear], theta * PRECISION])
 
         found = least_squares(
-            residuals, self.theta, method="lm", diff_step=1e-4, xtol=1e-3, ftol=1e-5, max_nfev=60
+            residuals, start[free], method="lm", diff_step=1e-4, xtol=1e-3, ftol=1e-5, max_nfev=60
         )
-        ends = (self.all_h[[0, -1]] - self.start.mid_h) / self.step_h
-        self.theta = np.append(np.clip(found.x[0], *ends), found.x[1:])
-        data = np.append(self.white / self.sigma, 0.0)
-        self._take(np.linalg.lstsq(self.design(self.theta), data, rcond=None)[0])
+        ends = (self.all_h[[0, -1]] - self.mid_h) / self.step_h
+        mid = np.clip(found.x[0], *ends)
+        return np.concatenate([[mid], found.x[1:], start[len(found.x) :]]), float(found.cost)
 
-    def shape(self) -> Shape:
-        """Return what was found, with the part of the depth's variance that columns share."""
+    def average(self) -> tuple[Likely, ...]:
+        """Average over the impact parameter, of which the light knows little if nobody else does.
+
+        A transit that is nearly central looks like a central one that is a little longer, so that the
+        best fit often is the central one, whatever the truth. The path that is taken is that of the
+        mean squared impact parameter: what a column says of its depth is linear in the square.
+        """
+        best = self.theta
+        middle, sigma = abs(float(best[2])), self._impact_error()
+        farther = sigma * np.cumsum(np.append(0.0, WIDENING ** np.arange(NODES)))
+        paths, costs = [], []
+        for way in (farther, -farther[1:]):
+            for impact in np.maximum(middle + way, 0.0):
+                theta, unlikeliness = self._nearest(self._moved(best, float(impact)), UP_TO_IMPACT)
+                paths.append(theta)
+                costs.append(unlikeliness)
+                if impact == 0 > way[-1] or unlikeliness > min(costs) + UNLIKELY:
+                    break
+        order = np.argsort([theta[2] for theta in paths])
+        paths = [paths[n] for n in order]
+        impacts, cost = np.array(paths)[:, 2], np.array(costs)[order]
+        weights = np.exp(cost.min() - cost) * np.gradient(impacts)
+        weights /= weights.sum()
+        likely = []
+        for weight, theta in zip(weights, paths, strict=True):
+            data = np.append(self.white / self.sigma, 0.0)
+            linear = np.linalg.lstsq(self.design(theta), data, rcond=None)[0]
+            shape = in_frames(self.table, self.path(theta), self.all_h, self.samples)
+            likely.append(Likely(float(weight), *shape, float(linear[-2])))
+        self.theta = self._moved(best, float(np.sqrt(weights @ impacts**2)))
+        self.optimise(UP_TO_IMPACT)
+        return tuple(likely)
+
+    def _moved(self, theta: np.ndarray, impact: float) -> np.ndarray:
+        """Return θ with another impact parameter and a speed with which the transit lasts as long."""
+        limb = 1 + self.table.ratio
+        unit = self.expected.impact_sigma
+        chords = [max(limb**2 - (unit * b) ** 2, 0.05) for b in (impact, float(theta[2]))]
+        faster = np.log(chords[0] / chords[1]) / (2 * self.expected.speed_sigma)
+        return np.array([theta[0], theta[1] + faster, impact])
+
+    def _impact_error(self) -> float:
+        """Return the standard deviation of the impact parameter, in units of what is expected.
+
+        Light depends on its square: where it may be 0 its slope says nothing, and the secant to one
+        standard deviation farther out does.
+        """
+        theta = np.append(self.theta[:2], abs(self.theta[2]))
+        error = FIRST_SECANT
+        for _ in range(SECANTS):
+            rows = self._with_path(self.design(theta), theta, error)
+            error = float(np.sqrt(error * np.sqrt(_covariance(rows)[2, 2])))
+        return error
+
+    def shape(self, likely: tuple[Likely, ...]) -> Shape:
+        """Return what was found, with the part of the depth's variance that columns share.
+
+        Args:
+            likely: What the impact parameter was averaged over; none where it was fitted.
+        """
         depth, weighted = self.linear[-2:]
         path = self.path(self.theta)
         design = self.design(self.theta)
-        slopes = np.zeros((len(design), 3))
-        for n in range(3):
-            step = 1e-2 * np.eye(3)[n]
-            change = self.slopes(self.theta + step) - self.slopes(self.theta - step)
-            slopes[:-1, n] = change @ self.linear[-2:] / (2e-2 * self.sigma)
-        whole = np.concatenate(
-            [
-                np.column_stack([slopes, design]),
-                np.column_stack([np.diag(PRECISION), np.zeros((3, design.shape[1]))]),
-            ]
-        )
+        whole = self._with_path(design, self.theta)
+        if likely:
+            whole = np.delete(whole, 2, axis=1)  # the impact parameter is taken as it is
         variance = _covariance(whole)[-2, -2]
         mean, spread = self.limb
         found = weighted / depth if depth > 0 else mean
@@ -271,15 +343,38 @@ class _Fit:
             float(depth),
             limb if visible else mean,
             float(max(variance - own, 0) / depth**2) if visible else 0.0,
+            likely if visible else (),
             0.0 if visible else self._hidden(path, depth * float(covered.max())),
         )
+
+    def _with_path(
+        self, design: np.ndarray, theta: np.ndarray, secant: float | None = None
+    ) -> np.ndarray:
+        """Return a design with the path's numbers before it, and a row for what is expected of each.
+
+        Args:
+            design: As of `design`.
+            theta: The path.
+            secant: Step outwards by which the effect of the impact parameter is measured; None: its
+                slope.
+        """
+        slopes = np.zeros((len(design), 3))
+        for n in range(3):
+            step = 1e-2 * np.eye(3)[n]
+            ends, width = (theta - step, theta + step), 2e-2
+            if secant is not None and n == 2:
+                ends, width = (theta, theta + secant * np.eye(3)[n]), secant
+            change = self.slopes(ends[1]) - self.slopes(ends[0])
+            slopes[:-1, n] = change @ self.linear[-2:] / (width * self.sigma)
+        below = np.column_stack([np.diag(PRECISION), np.zeros((3, design.shape[1]))])
+        return np.concatenate([np.column_stack([slopes, design]), below])
 
     def _hidden(self, path: Path, lost: float) -> float:
         """Return the largest depth that may have gone unseen, where `lost` of the light is missing.
 
         A planet that only grazes, or passes within a frame, hides more than one that crosses.
         """
-        farther = replace(path, impact=abs(path.impact) + IMPACT_SIGMA)
+        farther = replace(path, impact=self.expected.farthest(path.impact))
         largest = RATIOS[0] ** 2
         for ratio in RATIOS:
             covered, _ = in_frames(Table.of(float(ratio)), farther, self.times_h, self.samples)
