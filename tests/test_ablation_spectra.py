@@ -43,3 +43,4 @@ def test_a_term_that_helps_is_told_from_a_rule_that_cannot(program: Program) -> 
     assert without_rule["difference_low"] < 0 < without_rule["difference_high"]
     assert without_rule["p_corrected"] >= 0.05
     assert without_rule["seed_values"] != told[True, True]["seed_values"]
+    assert "A row again: spectramind train" in program("leaderboard").out

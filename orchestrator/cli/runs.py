@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import complete, console, options
+from orchestrator.cli.door import here
 from orchestrator.errors import check_choice
 
 FORMATS = ("table", "md", "csv", "json", "html")
@@ -51,7 +52,8 @@ def leaderboard(
         run_directory=directory.shown(),
         comparison=Comparison.of(sweep),
     )
-    console.out(render(board, output, console.page().width))
+    text = render(board, output, console.page().width)
+    console.out(here().spoken(text) if output == "table" else text)
     if any(trial.pending for trial in trials):
         console.say(f"next: arbiter status {directory.shown()}")
     elif board.entries and board.entries[0].rank is not None:

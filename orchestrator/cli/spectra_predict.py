@@ -78,8 +78,10 @@ def predict(
     gc.enable()
     try:
         planets = spectra.planets_of(chosen.data, data, part)
-        note = f" ({chosen.note})" if chosen.note else ""
-        console.say(f"trial {chosen.trial_id}{note} predicts {planets.words}")
+        who = f"trial {chosen.trial_id}"
+        if chosen.note:
+            who = f"{chosen.note}," if chosen.trial_id in chosen.note else f"{who} ({chosen.note})"
+        console.say(f"{who} predicts {planets.words}")
         for fault in planets.faults:
             console.say(f"note: left out: {fault}")
         predicted = spectra.predict(chosen, planets)
