@@ -1,5 +1,6 @@
 # `make sweep` and `make test` are all the set-up there is: each builds .venv when it is missing
-# or older than the files it is made from.
+# or older than the files it is made from. Python compiles a module when it is first imported, so pip
+# compiles none: most of what the libraries bring is never imported.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,8 +10,8 @@ BIN := .venv/bin
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]' -c constraints.txt
 	touch $@
 
 sweep: .venv/.stamp
@@ -20,10 +21,11 @@ sweep: .venv/.stamp
 lint: .venv/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
+# Whole files are dealt out to two processes, those that start Ray first.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/.stamp
 	$(BIN)/python -m benchmarks.weight_decay

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from orchestrator.ablation.settings import SECTION, AblationSettings
 from orchestrator.settings import VARIANTS
 from trainer.config import RunConfig
 from trainer.identity import DECIDING, LABELS
@@ -35,6 +36,8 @@ def reference() -> str:
         else:
             model = typing.cast(type[BaseModel], info.annotation)
             lines += ["", f"## [{section}]", "", _summary(model, decides), *_table(section, model)]
+    about = f"{(AblationSettings.__doc__ or '').strip()} (ablate alone, [how](ablation.md))"
+    lines += ["", f"## [{SECTION}]", "", about, *_table(SECTION, AblationSettings)]
     return "\n".join(lines) + "\n"
 
 
@@ -77,6 +80,10 @@ def _kinds(annotation: object) -> list[str]:
         return _kinds(arguments[0])
     if typing.get_origin(annotation) is typing.Literal:
         return [f"`{argument}`" for argument in arguments]
+    if typing.get_origin(annotation) is list:
+        return [f"list of {' | '.join(_kinds(arguments[0]))}"]
+    if typing.get_origin(annotation) is dict:
+        return ["table"]
     if arguments:
         return [kind for argument in arguments for kind in _kinds(argument)]
     return [getattr(annotation, "__name__", str(annotation))]

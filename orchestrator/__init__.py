@@ -16,6 +16,7 @@ Read `sweep.py` first: the life of a sweep from plan to leaderboard. Then, by qu
 - what is seen: `watch`, `progress`, `pace`, `progress_table`, `status`, `trial_page`, `leaderboard/`
 - one checkpoint: `checkpoint_lookup`, `evaluation_page`; vocabularies: `tokenizer_table`
 - from a text to a report: `pipeline/`, whose training is a sweep of one trial
+- spectra: `spectra_prediction`, `spectra_table`; `journal/` is what `spectramind` writes of each command
 - one trial alone: `replay`, `tier_question`; the installation: `preflight`, `doctor`, `shared_files`
 
 `cli/` is thin, and only `cli/console.py` prints. Each room imports only from those below it

@@ -112,6 +112,7 @@ def make_forecast(
     calibration: Calibration | None = None,
     executor: str = "ray_tune",
     cohort_size: int | None = None,
+    most_cohorts: int | None = None,
 ) -> Forecast:
     """Predict what is left of a plan.
 
@@ -124,6 +125,7 @@ def make_forecast(
         calibration: Seconds measured here; None goes by the rule of thumb.
         executor: One that is not in `STARTS` counts as Ray.
         cohort_size: Trials that share a process; None goes by their length.
+        most_cohorts: At once; None is as many as there is room for.
     """
     own, reused = own or {}, reused or {}
     left: list[TrialRecord] = []
@@ -154,6 +156,7 @@ def make_forecast(
     workers, cohorts, wall_s = 1, [], 0.0
     if left:
         workers = 1 if executor == "inline" else workers_for(left[0], hardware)
+        workers = min(workers, most_cohorts or workers)
         cohorts = pack(left, workers, cohort_size, hardware=hardware)
         workers = min(workers, len(cohorts))
         start = STARTS.get(executor, STARTS["ray_tune"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,15 +89,9 @@ def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen
     """
     check_options(groups)
     import omegaconf
-    from hydra import compose, initialize_config_dir
 
     folder = find("configs")
-    with initialize_config_dir(str(folder), version_base=None):
-        config = compose(
-            "config",
-            overrides=[f"{group}={option}" for group, option in groups.items()],
-            return_hydra_config=True,
-        )
+    config = _composed(folder, tuple(f"{group}={option}" for group, option in groups.items()))
     settings: dict[str, tuple[Any, str]] = {}
     options: dict[str, str] = {}
     ablation: dict[str, tuple[Any, str]] = {}
@@ -119,12 +114,34 @@ def compose_groups(groups: Mapping[str, str], explicit: Iterable[str]) -> Chosen
     return Chosen(Layer(settings), scale, options, ablation)
 
 
+@functools.cache  # axes over groups and the steps of a pipeline ask for the same again
+def _composed(folder: Path, overrides: tuple[str, ...]) -> Any:
+    """Return what Hydra makes of the options, read-only."""
+    import omegaconf
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(folder), version_base=None):
+        config = compose("config", overrides=[*overrides], return_hydra_config=True)
+    omegaconf.OmegaConf.set_readonly(config, True)
+    return config
+
+
+@functools.cache
+def _loaded(path: Path) -> Any:
+    """Return a file of the groups, read-only."""
+    import omegaconf
+
+    tables = omegaconf.OmegaConf.load(path)
+    omegaconf.OmegaConf.set_readonly(tables, True)
+    return tables
+
+
 def _written(folder: Path, group: str, option: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the tables of an option, those of the options it builds on first."""
     import omegaconf
 
     found = omegaconf.OmegaConf.to_container(
-        omegaconf.OmegaConf.load(folder / group / f"{option}.yaml"), resolve=False
+        _loaded(folder / group / f"{option}.yaml"), resolve=False
     )
     assert isinstance(found, dict)
     tables = {str(key): value for key, value in found.items()}

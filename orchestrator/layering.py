@@ -29,6 +29,7 @@ def put_together(
     """Put the groups, the base config and the template over each other."""
     chosen = compose_groups(groups, explicit)
     group_layer = chosen.layer
+    reading.about = {**chosen.ablation, **reading.about}
     reading.scale = reading.request.scale or chosen.scale
     tried = [with_options(axis, reading.typed) for axis in reading.axes]
     reading.axes = tuple(axis for axis, _ in tried)

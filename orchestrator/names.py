@@ -10,6 +10,8 @@ from orchestrator.ledger import TrialRecord
 
 LONGEST_VALUE = 24
 LONGEST_NAME = 120
+VAGUE = ("weight", "enabled")
+"""Last parts of a setting's name that say nothing without the one before."""
 MOST_LISTED = 3
 """Whole numbers in a row that the name of a cohort lists; of more, the first and the last."""
 
@@ -17,8 +19,14 @@ MOST_LISTED = 3
 def label_of(trial: TrialRecord) -> str:
     """Return what sets a trial apart: `n_layers=4 lr=0.003 seed=1`."""
     changed = {**trial.changed, "seed": trial.seed}
-    words = [f"{safe(k.rpartition('.')[2])}={safe(_text(v))}" for k, v in changed.items()]
+    words = [f"{safe(short_name(k))}={safe(_text(v))}" for k, v in changed.items()]
     return " ".join(words)[:LONGEST_NAME]
+
+
+def short_name(key: str) -> str:
+    """Return the last part of a setting's name: `n_layers`, but `smoothness.weight`."""
+    parts = key.split(".")
+    return ".".join(parts[-2:]) if parts[-1] in VAGUE else parts[-1]
 
 
 def name_of(trial: TrialRecord) -> str:

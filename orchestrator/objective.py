@@ -77,6 +77,15 @@ class Objective:
         return f"test/{name}" if group == "val" else None
 
 
+OF_TASK = {"ariel": Objective("val/score", "max")}
+"""Objectives of the tasks that have one of their own."""
+
+
+def objective_of(task: str) -> Objective:
+    """Return what ranks runs of a task where nobody says."""
+    return OF_TASK.get(task, Objective())
+
+
 def _watched_step(trial: TrialRecord) -> int | None:
     """Return the last step at which a streak that began would have been told; None for none.
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.ablation.settings import AblationSettings
+from orchestrator.ablation.variants import AXIS, around_baseline
 from orchestrator.automatic import choose, sayings
 from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer, fill, named
@@ -18,7 +20,7 @@ from orchestrator.fitting import PLACE
 from orchestrator.groups import place_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import full_size
-from orchestrator.objective import Objective
+from orchestrator.objective import Objective, objective_of
 from orchestrator.placeholders import names_in
 from orchestrator.reading import read_request
 from orchestrator.request import Request
@@ -27,14 +29,15 @@ from orchestrator.settings import default_of
 from orchestrator.space import Space
 from orchestrator.space_check import check_space
 from orchestrator.space_table import SEED
-from orchestrator.strategy import make_strategy
+from orchestrator.strategy import AROUND, make_strategy, points_asked
+from orchestrator.sweep_id import sweep_hash
 from orchestrator.template import Template
 from orchestrator.toml_file import flatten
 from orchestrator.trial import Trial, draw_trials, make_trial
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig, TierConfig
 from trainer.errors import InputError
 from trainer.grokking import HOLD
-from trainer.identity import fingerprint, without_effect
+from trainer.identity import without_effect
 from trainer.tasks import metrics
 
 
@@ -51,6 +54,8 @@ class Plan:
         data_hashes: Content hashes of what is trained on.
         sources: Dotted key to where its value came from; keys not in it are defaults.
         notes: What a person should know.
+        baseline: Id of the point that the others are compared with; None where there is none.
+        ablation: How its trials are started and shown; None of any other sweep.
     """
 
     name: str
@@ -61,12 +66,14 @@ class Plan:
     data_hashes: tuple[str, ...]
     sources: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    baseline: str | None = None
+    ablation: AblationSettings | None = None
 
     @property
     def hash(self) -> str:
-        """Identify the sweep: its trials and what ranks them. Same hash, same sweep."""
-        return fingerprint(
-            {"trials": [trial.id for trial in self.trials], "objective": asdict(self.objective)}
+        """Identify the sweep: its trials and what judges them. Same hash, same sweep."""
+        return sweep_hash(
+            [trial.id for trial in self.trials], asdict(self.objective), self.baseline
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,6 +85,7 @@ class Plan:
             "axes": self.axes,
             "duplicates": self.duplicates,
             "notes": self.notes,
+            **({} if self.baseline is None else {"baseline": self.baseline}),
             "trials": [
                 {
                     "id": t.id,
@@ -132,6 +140,9 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     seeds = reading.seeds(scaled_seeds)
     chosen = seeds or (None,)
     space, most = reading.space(axes), reading.most
+    if reading.ablation is not None:
+        place = reading.place_about("baseline")
+        space = around_baseline(space, composition, reading.ablation, place)
     check_space(space, len(chosen), most, reading.method, reading.space_place)
     strategy = make_strategy(reading.method, space, reading.search.seed, reading.method_place)
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}
@@ -145,8 +156,14 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     composition.notes.extend(_unused_symbols(trials))
     if duplicates:
         composition.notes.append(_left_out(duplicates))
-    if most is not None and len(trials) >= most:
-        composition.notes.extend(_cut(space, len(trials), len(chosen), duplicates))
+    if most is not None and len(trials) >= most and space.finite:
+        wanted = points_asked(reading.method, space) * len(chosen) - duplicates
+        cut = _cut(space, len(trials), wanted)
+        if cut and reading.ablation is not None:
+            cut.append(f"ablation.max_runs is spent on whole variants of {len(chosen)} seeds")
+        composition.notes.extend(cut)
+    if reading.ablation is not None:
+        _refuse_alone(trials, most)
     first = composition.settings | draw.settings(trials[0].changed)
     _refuse_idle(trials, first)
     return Plan(
@@ -160,7 +177,19 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         | ({SEED: "seeds"} if seeds is not None else {})
         | dict.fromkeys(_differing(planned, trials[0].config.tier), PLACE),
         notes=composition.notes,
+        baseline=trials[0].point_id if space.baseline or reading.method in AROUND else None,
+        ablation=reading.ablation,
     )
+
+
+def _refuse_alone(trials: Sequence[Trial], most: int | None) -> None:
+    """Refuse a baseline that nothing is compared with."""
+    if len({trial.point_id for trial in trials}) > 1:
+        return
+    message, hint = "got the baseline alone, expected a variant that is something else", ""
+    if most is not None and len(trials) >= most:
+        hint = f"ablation.max_runs={2 * most} leaves room for one variant"
+    raise UsageError(Problem(message, COMMAND_LINE, hint or AXIS))
 
 
 def _refuse_idle(trials: Sequence[Trial], settings: Mapping[str, tuple[Any, str]]) -> None:
@@ -204,11 +233,8 @@ def _left_out(duplicates: int) -> str:
     return f"{duplicates:,} duplicate {were} left out"
 
 
-def _cut(space: Space, planned: int, seeds: int, duplicates: int) -> list[str]:
-    """Say that the plan is a part of the space, where it is."""
-    if not space.finite:
-        return []
-    wanted = space.size * seeds - duplicates
+def _cut(space: Space, planned: int, wanted: int) -> list[str]:
+    """Say that the plan is a part of what was asked for, where it is."""
     bound = "" if space.exact else "up to "
     return [f"{planned} of {bound}{wanted:,} trials are planned"] if planned < wanted else []
 
@@ -267,8 +293,8 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
 
 
 def _objective(template: Template | None, trials: Sequence[Trial]) -> Objective:
-    if template is None:
-        return _reported(Objective(), trials)
+    if template is None or "objective" not in template.file.tables:
+        return _reported(objective_of(trials[0].config.data.task), trials)
     return _reported(template.objective, trials, template.file.place("objective.metric"))
 
 

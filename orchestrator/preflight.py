@@ -125,7 +125,7 @@ def _of_extras(wanted: Requirement) -> Iterator[Library]:
     from packaging.requirements import Requirement
 
     for text in importlib.metadata.requires(wanted.name) or ():
-        if "extra" not in text:
+        if not any(extra in text for extra in wanted.extras):  # the rest is not worth parsing
             continue
         part = Requirement(text)
         if part.marker is not None and any(

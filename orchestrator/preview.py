@@ -111,6 +111,7 @@ def preview(
         calibration=calibration,
         executor=execution.executor,
         cohort_size=execution.cohort_size,
+        most_cohorts=execution.most_cohorts,
     )
     faults = []
     if plan.duplicates:

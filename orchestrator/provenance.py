@@ -24,13 +24,13 @@ def provenance(
     """Return the JSON text of `provenance.json`.
 
     Args:
-        command: The program's arguments; what looks like a secret is masked.
+        command: The program and its arguments; what looks like a secret is masked.
         data_hashes: Content hashes of what is trained on.
         forked_from: Name of the run whose trials these were, before settings were changed.
     """
     return json.dumps(
         {
-            "command": masked(shlex.join(["arbiter", *command])),
+            "command": masked(shlex.join(command)),
             **({} if forked_from is None else {"forked_from": forked_from}),
             "git_commit": git_commit(),
             "data_sha256": sorted(set(data_hashes)),

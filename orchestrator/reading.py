@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from orchestrator.ablation.settings import PREFIX, read_settings
 from orchestrator.axis import Axis
 from orchestrator.compose import Layer, check_fields
 from orchestrator.errors import COMMAND_LINE, Gather, Problem, UsageError, gathering
 from orchestrator.groups import GROUPS, check_options, options_of
 from orchestrator.hardware import Hardware
 from orchestrator.layering import check_filled, files_of, layers_of, put_together
-from orchestrator.overrides import SWEEPS, Pattern, read_override
+from orchestrator.overrides import SWEEPS, Pattern, parse_overrides, read_override
 from orchestrator.request import Reading, Request
 from orchestrator.settings import words_of
 from orchestrator.shared_files import find_template
@@ -20,6 +22,8 @@ from orchestrator.spellings import respell, respell_axis
 from orchestrator.template import read_base_config, read_template
 
 AUTO = ("tier", "auto")
+LIMIT = "limits.wall_clock_minutes"
+"""What `ablation.timeout_minutes` sets."""
 
 
 def read_request(request: Request, hardware: Hardware) -> Reading:
@@ -47,8 +51,27 @@ def read_request(request: Request, hardware: Hardware) -> Reading:
             if known and not (explicit | tried) & {"model", "task"}:
                 check_fields(files_of(reading).over(Layer(reading.typed)).settings)
     put_together(reading, groups, explicit)
-    check_fields(reading.composition.over(Layer(reading.typed)).settings)
+    with gathering() as gather:
+        with gather.step():
+            if request.ablation:
+                _read_ablation(reading)
+        with gather.step():
+            check_fields(reading.composition.over(Layer(reading.typed)).settings)
     return reading
+
+
+def _read_ablation(reading: Reading) -> None:
+    """Read what was said of the ablation, in a preset and on the command line."""
+    settings = read_settings(reading.about)
+    with gathering() as gather:
+        for name, key in (("seeds", SEED), ("timeout_minutes", LIMIT)):
+            if key in reading.typed and reading.place_about(name) == COMMAND_LINE:
+                message = f"got {PREFIX}{name} and {key}={reading.typed[key][0]}"
+                problem = Problem(f"{message}, expected one of them", COMMAND_LINE)
+                gather.problems.append(problem)
+    if settings.timeout_minutes is not None and LIMIT not in reading.typed:
+        reading.typed[LIMIT] = (settings.timeout_minutes, reading.place_about("timeout_minutes"))
+    reading.ablation = settings
 
 
 def _read_files(reading: Reading, gather: Gather) -> bool:
@@ -68,7 +91,8 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
     """Read what was typed: options of groups, settings, axes."""
     for argument in reading.request.overrides:
         with gather.step():
-            read_override(argument, reading.overrides)
+            if not (reading.request.ablation and _read_about(argument, reading)):
+                read_override(argument, reading.overrides)
     reading.typed |= reading.request.settings
     meant_by = _placeholders(reading)
     given: dict[str, tuple[Any, str]] = {}
@@ -102,6 +126,27 @@ def _read_arguments(reading: Reading, gather: Gather) -> None:
             raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
 
 
+def _read_about(argument: str, reading: Reading) -> bool:
+    """Read an argument that speaks of the ablation; return False of any other."""
+    key, _, text = argument.partition("=")
+    if not key.startswith(PREFIX):
+        return False
+    name = key.removeprefix(PREFIX)
+    if name in reading.about:
+        raise _twice(key)
+    if name == "baseline" and _POINT.match(text):  # Hydra's grammar wants quotes in quotes
+        reading.about[name] = (text, COMMAND_LINE)
+        return True
+    read = parse_overrides([argument])
+    for found in (read.settings, read.axes):
+        for word, value in found.items():
+            reading.about[word.removeprefix(PREFIX)] = (value, COMMAND_LINE)
+    return True
+
+
+_POINT = re.compile(r"[\w.]+=")
+
+
 def _placeholders(reading: Reading) -> dict[str, str]:
     """Return the placeholders of the files, each with the setting it stands for.
 
@@ -122,6 +167,8 @@ def _options(
             raise UsageError(Problem(f"{message}, expected one of them", COMMAND_LINE))
     if tier is not None:
         groups["tier"] = tier
+    if (task := reading.request.task) is not None and not _names_another(reading, task):
+        groups.setdefault("task", task)
     explicit = {group for group, option in groups.items() if (group, option) != AUTO}
     if groups.get("tier", "auto") == "auto":
         name = files_of(reading).over(Layer(reading.typed)).settings.get("tier.name", ("", ""))[0]
@@ -133,6 +180,13 @@ def _options(
     of_template = reading.template.axes if reading.template else ()
     reading.axes = tuple(a for a in (*of_template, *over_groups) if a.key not in explicit)
     return groups, explicit
+
+
+def _names_another(reading: Reading, task: str) -> bool:
+    """Return whether a file, a typed setting or an axis says which task it is, and not this one."""
+    known = files_of(reading).over(Layer(reading.typed)).settings
+    axes = {axis.key for axis in (*reading.axes, *reading.listed)}
+    return known.get("data.task", (task, ""))[0] != task or bool(axes & {"task", "data.task"})
 
 
 def _once(key: str, reading: Reading) -> str:
@@ -164,7 +218,7 @@ def _matching(key: str, pattern: Pattern) -> list[Any]:
 
 
 def _check_axis(request: Request, axis: Axis, given: Any) -> None:
-    if request.strategy is not None:
+    if request.strategy is not None or request.ablation:
         return
     if isinstance(given, list):
         got, typed = f"{len(given)} values", ",".join(map(str, given))

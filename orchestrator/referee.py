@@ -19,6 +19,7 @@ from orchestrator.layout import write_whole
 from orchestrator.ledger import Ledger, State
 from orchestrator.lessons import LEARNED, STEPPED_DOWN, Lessons
 from trainer.config import RunConfig, TierConfig
+from trainer.identity import fingerprint
 from trainer.reporting import GO_ON, FitResult, Member, Reason, Verdict
 
 Report = (
@@ -39,11 +40,13 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def snapshot(trial_id: str, config: RunConfig) -> str:
-    """Return the resolved config as YAML; `arbiter train --base-config` reads it back."""
-    body = yaml.dump(
-        config.model_dump(mode="json"), Dumper=_DUMPER, sort_keys=False, allow_unicode=True
-    )
-    return f"# trial {trial_id}, resolved config\n{body}"
+    """Return the resolved config as YAML; `arbiter train --base-config` reads it back.
+
+    The hash in its first line is `fingerprint` of the settings below.
+    """
+    settings = config.model_dump(mode="json")
+    body = yaml.dump(settings, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
+    return f"# trial {trial_id}, resolved config, sha256 {fingerprint(settings)}\n{body}"
 
 
 class Referee:

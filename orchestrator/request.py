@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.ablation.settings import PREFIX, AblationSettings
 from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer
-from orchestrator.errors import COMMAND_LINE
+from orchestrator.errors import COMMAND_LINE, Problem, UsageError
 from orchestrator.overrides import Overrides
 from orchestrator.space import Space, space_of
 from orchestrator.space_table import SEED, parse_seeds
@@ -30,7 +31,10 @@ class Request:
         max_trials: Most trials the plan may have; None: the template's, or `space_check.LARGEST_PLAN`.
         overrides: Positional arguments, Hydra's grammar.
         name: Of the run directory, instead of the template's.
+        task: Option of the group `task` where neither a file nor the command line names a task.
         settings: Settings that options of a command stand for: dotted key to (value, option).
+        ablation: Whether its axes are varied around a baseline (`orchestrator.ablation`); they are
+            then typed, and no template is needed.
     """
 
     base_config: Path | None = None
@@ -42,12 +46,17 @@ class Request:
     max_trials: int | None = None
     overrides: tuple[str, ...] = ()
     name: str | None = None
+    task: str | None = None
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    ablation: bool = False
 
 
 @dataclass
 class Reading:
-    """A request, read but not yet put together; `automatic` once it is where nobody named a tier."""
+    """A request, read but not yet put together; `automatic` once it is where nobody named a tier.
+
+    `about` is what was said of an ablation, name to (value, place), and `ablation` what that means.
+    """
 
     request: Request
     base: Layer = field(default_factory=lambda: Layer({}))
@@ -61,6 +70,8 @@ class Reading:
     composition: Composition = field(default_factory=lambda: Composition({}))
     scale: str | None = None
     automatic: bool = False
+    about: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    ablation: AblationSettings | None = None
 
     @property
     def search(self) -> SearchSection:
@@ -70,23 +81,39 @@ class Reading:
     @property
     def method(self) -> str:
         """The search method that is used."""
+        if self.ablation is not None:
+            return self.ablation.mode
         return self.search.method if self.request.search is None else self.request.search
 
     @property
     def method_place(self) -> str:
         """Where the search method was given."""
+        if self.ablation is not None:
+            return self.place_about("mode")
         if self.request.search is not None or self.template is None:
             return "--search"
         return self.template.file.place("search.method")
 
     @property
     def most(self) -> int | None:
-        """Most trials the plan may have, if somebody said."""
+        """Most trials the plan may have, if somebody said; of an ablation whole variants."""
+        if self.ablation is not None and self.ablation.max_runs is not None:
+            seeds = len(self.seeds() or (None,))
+            if self.ablation.max_runs < seeds:
+                message = (
+                    f"ablation.max_runs: got {self.ablation.max_runs}, expected at least"
+                    f" {seeds}, the seeds of the baseline"
+                )
+                hint = f"ablation.max_runs={2 * seeds}, or fewer ablation.seeds"
+                raise UsageError(Problem(message, self.place_about("max_runs"), hint))
+            return self.ablation.max_runs // seeds * seeds
         return self.request.max_trials or self.search.max_trials
 
     @property
     def space_place(self) -> str:
         """Where the space was given."""
+        if self.request.ablation:
+            return COMMAND_LINE
         return f"[space] of {self.request.strategy}"
 
     def seeds(self, scaled: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
@@ -102,7 +129,13 @@ class Reading:
             return parse_seeds(self.request.seeds, COMMAND_LINE)
         if SEED in self.typed:
             return None
+        if self.ablation is not None:
+            return parse_seeds(self.ablation.seeds, self.place_about("seeds"))
         return scaled or (self.template.seeds if self.template else None)
+
+    def place_about(self, name: str) -> str:
+        """Return where a setting of the ablation was given."""
+        return self.about[name][1] if name in self.about else f"{PREFIX}{name}"
 
     def space(self, axes: Sequence[Axis]) -> Space:
         """Return what is searched.

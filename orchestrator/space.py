@@ -23,10 +23,13 @@ class Space:
     Args:
         axes: In the order of the template.
         require: What a point must keep. Neither `size` nor `point` knows of it, or of `when`.
+        baseline: The point that the others are compared with; None where there is none. It need not
+            be one of the others, and where the axis is a group it may leave it out.
     """
 
     axes: tuple[Axis, ...] = ()
     require: tuple[Constraint, ...] = ()
+    baseline: Point | None = None
 
     @cached_property
     def dimensions(self) -> tuple[tuple[Axis, ...], ...]:
@@ -82,7 +85,25 @@ class Space:
             for group, place in zip(self.dimensions, places, strict=True)
             for axis in group
         }
-        return {axis.key: point[axis.key] for axis in self.axes}
+        return self.ordered(point)
+
+    def ordered(self, point: Point) -> dict[str, Any]:
+        """Return a point in the order of the axes."""
+        return {axis.key: point[axis.key] for axis in self.axes if axis.key in point}
+
+    def rows(self, dimension: Sequence[Axis]) -> list[dict[str, Any]]:
+        """Return the values of a dimension, those of axes that move together side by side."""
+        return [
+            dict(zip((a.key for a in dimension), values, strict=True))
+            for values in zip(*(a.values for a in dimension), strict=True)
+        ]
+
+    def holds(self, point: Point) -> bool:
+        """Return whether a point is one of a finite space."""
+        return all(
+            any(all(k in point and point[k] == v for k, v in row.items()) for row in self.rows(d))
+            for d in self.dimensions
+        )
 
 
 def space_of(axes: Sequence[Axis], require: Sequence[Constraint] = ()) -> Space:

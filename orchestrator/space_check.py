@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.errors import Problem, UsageError
 from orchestrator.space import Space
+from orchestrator.strategy import LISTING, points_asked
 
 LARGEST_PLAN = 10_000
 """Trials a plan may have unless `--max-trials` says otherwise."""
@@ -30,14 +31,15 @@ def check_space(space: Space, seeds: int, most: int | None, method: str, place: 
         raise UsageError(Problem(message, place, "--max-trials 10000"))
     if not space.finite or most is not None:
         return
-    count = space.size * seeds
+    count = points_asked(method, space) * seeds
     if count > LARGEST_PLAN:
         factors = [
             f"{' = '.join(axis.key for axis in group)} {len(group[0].values)}"
             for group in space.dimensions
         ]
         bound = "" if space.exact else "up to "
-        product = " x ".join([*factors, f"seeds {seeds}"])
+        sign = " x " if points_asked(method, space) >= space.size else " or "
+        product = f"{sign.join(factors)} x seeds {seeds}" if factors else f"seeds {seeds}"
         raise UsageError(
             Problem(
                 f"got {bound}{count:,} trials ({product}), expected at most {LARGEST_PLAN:,}",
@@ -52,12 +54,13 @@ def _check_continuous(space: Space, most: int | None, method: str) -> None:
     problems = []
     for axis in (axis for axis in space.axes if axis.continuous):
         leaf = axis.key.rpartition(".")[2]
-        if method == "grid":
+        if method in LISTING:
             assert axis.interval is not None
             step = "" if axis.interval.log else "a step, or "
+            who = "a grid" if method == "grid" else method
             problems.append(
                 Problem(
-                    f"axis {axis.key}: got a continuous range, a grid needs values to list",
+                    f"axis {axis.key}: got a continuous range, {who} needs values to list",
                     axis.source,
                     f"--search random --max-trials 100, or give {leaf} {step}points = 5",
                 )

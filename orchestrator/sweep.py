@@ -20,13 +20,14 @@ from orchestrator.errors import Exit, Problem, UsageError
 from orchestrator.executors import Execution, Job, make_executor
 from orchestrator.fitting import config_of
 from orchestrator.hardware import Hardware
+from orchestrator.launch import RETRIED, Launch
 from orchestrator.layout import (
     RunDirectory,
     find_same_sweep,
     new_run_directory,
     write_whole,
 )
-from orchestrator.leaderboard import Leaderboard, build, write_leaderboard
+from orchestrator.leaderboard import Comparison, Leaderboard, build, write_leaderboard
 from orchestrator.ledger import Ledger, State, TrialRecord
 from orchestrator.lessons import with_lowered_tiers
 from orchestrator.objective import Objective
@@ -52,12 +53,14 @@ class Outcome:
         trials: As the ledger has them now.
         trained: Trials that were started in this attempt.
         board: The leaderboard, as it was written.
+        ablation: Whether its points are the variants of an ablation.
     """
 
     directory: RunDirectory
     trials: list[TrialRecord]
     trained: int
     board: Leaderboard
+    ablation: bool = False
 
     @property
     def exit_code(self) -> Exit:
@@ -101,6 +104,8 @@ def create(
     """
     origins = {trial_id: earlier.run for trial_id, earlier in (reused or {}).items()}
     sweep = {"name": plan.name, "hash": plan.hash, "objective": asdict(plan.objective)}
+    sweep |= {} if plan.baseline is None else {"baseline": plan.baseline}
+    sweep |= {} if plan.ablation is None else {"ablation": plan.ablation.model_dump()}
     write_whole(directory.provenance, provenance(command, plan.data_hashes, forked_from))
     write_whole(directory.plan, plan.to_json(origins))
     Ledger.create(directory.ledger, sweep, [trial.record() for trial in plan.trials])
@@ -127,7 +132,7 @@ def run(
         directory: Where, from `place`.
         hardware: What may be used.
         execution: How trials are run.
-        command: The program's arguments, for the record.
+        command: The program and its arguments, for the record.
         notify: Takes what a person has to be told, a line at a time.
         audience: Is shown how far the sweep is.
         reused: Trials that another run has finished; they are taken over, not trained.
@@ -150,6 +155,10 @@ def run(
         with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
             planned = {trial.id: trial.config for trial in plan.trials}
             wanted = with_lowered_tiers(ledger, planned)
+            before = ledger.sweep().get("ablation")
+        if plan.ablation is not None and before != (now := plan.ablation.model_dump()):
+            with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
+                ledger.describe("ablation", now)
         return carry_on(directory, hardware, execution, wanted, notify=notify, audience=audience)
 
 
@@ -237,38 +246,81 @@ def carry_on(
     with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
         recorded = ledger.sweep()
         objective = Objective(**recorded["objective"])
+        launch = Launch.of(recorded)
         trials = ledger.trials()
+        attempts = {trial.id: trial.attempts for trial in trials}
         left = _with_configs([trial for trial in trials if trial.pending], wanted)
         revised = _revise(ledger, trials, left)
         for line in revised:
             notify(f"changed: {line}")
         begun = [t.id for t in left if t.state is not State.WAITING]
         ledger.requeue(begun, "resumed", "")
-        waiting = ledger.trials() if begun or revised else trials
-        attempts = {trial.id: trial.attempts for trial in trials}
-        if left:
-            todo = f"{len(left)} of {counted(len(attempts), 'trial')} to train"
-            ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
-    if left:
-        runner = make_executor(execution.executor)
-        workers = workers_for(left[0], hardware) if runner.concurrent else 1
-        cohorts = pack(left, workers, execution.cohort_size, recorded["name"], hardware)
-        how = f"{workers} at a time ({execution.executor})"
-        notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
+        again = _tried_again(ledger, trials, launch, notify)
+        waiting = ledger.trials() if begun or revised or again else trials
+        left += _with_configs([trial for trial in waiting if trial.id in again], wanted)
+    execution = replace(execution, most_cohorts=launch.most_cohorts or execution.most_cohorts)
+    while left:
         progress = Progress(recorded["name"], objective, waiting)
-        with (
-            StopRequest(directory.stop_file, notify) as stop,
-            Watch(directory, progress, notify, audience or Nobody()),
-        ):
-            runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
+        seen_by = audience or Nobody()
+        stopped = _train(
+            directory, hardware, execution, launch.ordered(left), progress, notify, seen_by
+        )
         # The last to close as a writer: SQLite then puts all of it into the one file.
         with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
             trials = ledger.trials()
-    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+            again = [] if stopped else _tried_again(ledger, trials, launch, notify)
+            waiting = ledger.trials() if again else trials
+        left = [trial for trial in waiting if trial.id in again]
+    board = build(
+        trials,
+        objective,
+        title=directory.path.name,
+        run_directory=directory.shown(),
+        comparison=Comparison.of(recorded),
+    )
     write_leaderboard(directory.path, board)
     directory.stop_file.unlink(missing_ok=True)
     shutil.rmtree(directory.scratch, ignore_errors=True)
-    return Outcome(directory, trials, sum(t.attempts > attempts[t.id] for t in trials), board)
+    trained = sum(t.attempts > attempts[t.id] for t in trials)
+    return Outcome(directory, trials, trained, board, "ablation" in recorded)
+
+
+def _train(
+    directory: RunDirectory,
+    hardware: Hardware,
+    execution: Execution,
+    left: Sequence[TrialRecord],
+    progress: Progress,
+    notify: Notify,
+    audience: Audience,
+) -> bool:
+    """Train trials that wait; return whether somebody asked to stop."""
+    runner = make_executor(execution.executor)
+    workers = workers_for(left[0], hardware) if runner.concurrent else 1
+    workers = min(workers, execution.most_cohorts or workers)
+    cohorts = pack(left, workers, execution.cohort_size, progress.name, hardware)
+    todo = f"{len(left)} of {counted(progress.planned, 'trial')} to train"
+    with contextlib.closing(Ledger.open(directory.ledger)) as ledger:
+        ledger.record("began", f"{todo}, process {os.getpid()}, {execution.executor}")
+    how = f"{workers} at a time ({execution.executor})"
+    notify(f"{todo} in {counted(len(cohorts), 'cohort')}, {how}")
+    with (
+        StopRequest(directory.stop_file, notify) as stop,
+        Watch(directory, progress, notify, audience),
+    ):
+        runner.run(Job(directory, CohortQueue(cohorts), hardware, execution, stop, notify))
+        return stop()
+
+
+def _tried_again(
+    ledger: Ledger, trials: Sequence[TrialRecord], launch: Launch, notify: Notify
+) -> list[str]:
+    """Let failed trials wait again, as often as the sweep says; return their ids."""
+    again = launch.again(trials, ledger.events(kinds=(RETRIED,)))
+    ledger.requeue(again, RETRIED, "")
+    if again:
+        notify(f"{counted(len(again), 'failed trial')} tried again")
+    return again
 
 
 def _with_configs(

@@ -18,12 +18,13 @@ import yaml
 from orchestrator.errors import Problem, StorageError
 from orchestrator.events import to_line
 from orchestrator.layout import RunDirectory, read_plan
-from orchestrator.leaderboard import build, render
+from orchestrator.leaderboard import Comparison, build, render
 from orchestrator.ledger import Event, Ledger, State, TrialRecord
 from orchestrator.objective import Objective
+from orchestrator.sweep_id import sweep_hash
 from trainer.checkpoint_files import complete_checkpoints, verify
 from trainer.config import RunConfig
-from trainer.identity import CODE_VERSION, fingerprint, trial_and_point_id
+from trainer.identity import CODE_VERSION, trial_and_point_id
 from trainer.reporting import Reason
 
 
@@ -83,7 +84,7 @@ def find_damage(directory: RunDirectory) -> Examination:
     problems += _events(directory, events, live)
     if not live:
         problems += _leftovers(directory)
-        problems += _leaderboard(directory, trials, Objective(**sweep["objective"]))
+        problems += _leaderboard(directory, trials, sweep)
     count = sum(map(len, rows.values()))
     what = f"{len(trials)} trials, {count} rows, {checkpoints} checkpoints, {len(events)} events"
     still = "; a process is writing, so what it renews was left out" if live else ""
@@ -100,7 +101,7 @@ def _plan(
     ids = [trial.id for trial in trials]
     if ids != _ids(plan):
         yield Problem("its trials are not those of the ledger", "plan.json")
-    made = fingerprint({"trials": ids, "objective": sweep["objective"]})
+    made = sweep_hash(ids, sweep["objective"], sweep.get("baseline"))
     for name, found in (("plan.json", plan["hash"]), ("ledger.db", sweep["hash"])):
         if found != made:
             yield Problem(f"the sweep's hash is {found[:10]}, its trials give {made[:10]}", name)
@@ -197,7 +198,7 @@ _DRAFTS = (".tmp-", ".ledger.db.draft")
 
 
 def _leaderboard(
-    directory: RunDirectory, trials: Sequence[TrialRecord], objective: Objective
+    directory: RunDirectory, trials: Sequence[TrialRecord], sweep: dict[str, Any]
 ) -> Iterator[Problem]:
     if any(trial.pending for trial in trials):
         return  # written again when they have ended
@@ -212,6 +213,12 @@ def _leaderboard(
     except (OSError, ValueError, KeyError, TypeError):
         yield Problem("damaged", path.name, hint)
         return
-    board = build(trials, objective, title=directory.path.name, run_directory=str(where))
+    board = build(
+        trials,
+        Objective(**sweep["objective"]),
+        title=directory.path.name,
+        run_directory=str(where),
+        comparison=Comparison.of(sweep),
+    )
     if json.loads(render(board, "json")) != there:
         yield Problem("is not what the ledger gives", path.name, hint)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 
 from tests.program import Program
@@ -25,6 +28,25 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ARBITER_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("ARBITER_RUNS", str(tmp_path_factory.mktemp("runs")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Answer once what is the same for every command of the tests, and slow to find out.
+
+    The versions of the libraries are each read from a file, and a parser is built of every
+    command's signature.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((importlib.metadata, "version"), (typer.main, "get_command")):
+            patch.setattr(module, name, functools.cache(getattr(module, name)))
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start Ray first: they are the longest, and `make test` deals out whole files."""
+    slow = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import console
-from orchestrator.cli.app import run
+from orchestrator.cli import app, console, spectramind
 
 
 @dataclass(frozen=True)
@@ -22,18 +21,19 @@ class Done:
 
 @dataclass
 class Program:
-    """Runs `arbiter` with a folder as the current one and its `runs` below it."""
+    """Runs `arbiter`, or `spectramind`, with a folder as the current one and its `runs` below it."""
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
+    name: str = "arbiter"
 
     def __call__(self, *arguments: str) -> Done:
         self.monkeypatch.setattr(console, "_quiet", False)
-        self.monkeypatch.setattr("sys.argv", ["arbiter", *arguments])
+        self.monkeypatch.setattr("sys.argv", [self.name, *arguments])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            run()
+            (app if self.name == "arbiter" else spectramind).run()
         said = self.capsys.readouterr()
         assert "Traceback" not in said.err, said.err
         return Done(int(str(ended.value.code)), said.out, said.err)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,25 +15,25 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"cli"},
-    {"pipeline"},
+    {"pipeline", "spectra_prediction"},
     {"plan_table", "why_table", "status", "schema", "trial_page", "replay"}
-    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "data_table"},
-    {"preview", "why", "fork", "doctor"},
-    {"sweep", "forecast"},
+    | {"checkpoint_lookup", "evaluation_page", "tokenizer_table", "spectra_table", "data_table"},
+    {"preview", "why", "fork", "doctor", "journal"},
+    {"sweep", "forecast", "diagnostics"},
     {"plan", "reuse", "calibration", "verify"},
     {"automatic", "tier_memory"},
     {"trial"},
     {"reading", "scale", "progress_table"},
     {"layering"},
     {"request"},
-    {"template", "draw", "executors", "leaderboard", "watch", "revision"},
+    {"ablation", "template", "draw", "executors", "leaderboard", "watch", "revision"},
     {"group_axis", "progress"},
     {"space_table", "overrides", "space_check"},
     {"groups"},
-    {"compose", "cohort", "referee", "objective", "events", "tier_question", "lookup"},
+    {"compose", "cohort", "launch", "referee", "objective", "events", "tier_question", "lookup"},
     {"explain", "names", "fitting", "lessons"},
     {"strategy", "ledger", "layout", "hardware", "toml_file", "shared_files", "provenance"}
-    | {"signals", "spellings", "durations"},
+    | {"signals", "spellings", "durations", "sweep_id"},
     {"space"},
     {"axis", "constraint"},
     {"familiar", "preflight", "starter"},
@@ -53,6 +54,7 @@ ONLY_IMPORTER = {
         "orchestrator.plan_table",
         "orchestrator.why_table",
         "orchestrator.tokenizer_table",
+        "orchestrator.spectra_table",
         "orchestrator.data_table",
         "orchestrator.trial_page",
         "orchestrator.evaluation_page",
@@ -85,16 +87,26 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
-    """Yield the modules that a file imports; only while it is imported itself, if asked."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, at_import: bool = False) -> tuple[str, ...]:
+    """Return the modules that a file imports; only while it is imported itself, if asked."""
+    nodes: list[ast.AST] = list(ast.walk(parsed(path)))
     if at_import:
         nodes = [
             node
-            for node in tree.body
+            for node in parsed(path).body
             if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         ]
+    return tuple(named(nodes, path))
+
+
+def named(nodes: list[ast.AST], path: Path) -> Iterator[str]:
+    """Yield the modules that import statements among the nodes of a file name."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -137,7 +149,7 @@ def test_only_the_console_prints() -> None:
     printers = {
         module
         for module, path in MODULES.items()
-        if any(prints(node) for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        if any(prints(node) for node in ast.walk(parsed(path)))
     }
     assert printers == {"orchestrator.cli.console"}
 
@@ -188,6 +200,7 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
     ("code", "heavy"),
     [
         ("import orchestrator.cli.app", HEAVY),
+        ("import orchestrator.cli.spectramind", HEAVY),
         ("import trainer.config", HEAVY),
         (
             "import orchestrator.plan",
@@ -214,7 +227,7 @@ HEAVY = ("torch", "ray", "pandas", "optuna", "hydra", "omegaconf", "scipy", "plo
             HEAVY,
         ),
     ],
-    ids=["cli", "trainer.config", "plan", "sweep", "--help", "completion"],
+    ids=["arbiter", "spectramind", "trainer.config", "plan", "sweep", "--help", "completion"],
 )
 def test_nothing_heavy_is_loaded_early(code: str, heavy: tuple[str, ...]) -> None:
     script = f"{code}\nimport sys\nassert not {{*sys.modules}} & {{*{heavy!r}}}, {{*sys.modules}} & {{*{heavy!r}}}"

@@ -1,4 +1,4 @@
-"""The command line's surface, frozen: a change of it is a change of a golden file.
+"""The command lines' surface, frozen: a change of it is a change of a golden file.
 
 `ARBITER_UPDATE_GOLDEN=1 pytest tests/test_cli_help.py` writes them anew.
 """
@@ -12,9 +12,10 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from orchestrator.cli.app import app
+from orchestrator.cli import app, spectramind
 
 GOLDEN = Path(__file__).parent / "golden"
+PROGRAMS = {"arbiter": app.app, "spectramind": spectramind.app}
 
 
 def commands_of(program: Typer, above: str = "") -> list[str]:
@@ -30,21 +31,29 @@ def commands_of(program: Typer, above: str = "") -> list[str]:
     return found
 
 
-COMMANDS = sorted(commands_of(app))
+COMMANDS = sorted(
+    f"{name} {command}".strip()
+    for name, program in PROGRAMS.items()
+    for command in ("", *commands_of(program))
+)
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS], ids=lambda name: name or "arbiter")
-def test_help_is_as_it_was(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def golden_name(command: str) -> str:
+    """Return the file of a command: `sweep` for `arbiter sweep`, and `arbiter` for the program."""
+    return f"help_{command.removeprefix('arbiter ').replace(' ', '_')}.txt"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_as_it_was(command: str) -> None:
     environment = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-    arguments = [*command.split(), "--help"]
-    shown = CliRunner().invoke(app, arguments, env=environment, prog_name="arbiter")
+    name, *words = command.split()
+    shown = CliRunner().invoke(PROGRAMS[name], [*words, "--help"], env=environment, prog_name=name)
     assert shown.exit_code == 0, shown.output
-    path = GOLDEN / f"help_{command.replace(' ', '_') or 'arbiter'}.txt"
+    path = GOLDEN / golden_name(command)
     if os.environ.get("ARBITER_UPDATE_GOLDEN"):
         path.write_text(shown.output, encoding="utf-8")
     assert shown.output == path.read_text(encoding="utf-8")
 
 
 def test_no_golden_file_is_left_of_a_command_that_went() -> None:
-    kept = {path.stem.removeprefix("help_") for path in GOLDEN.glob("help_*.txt")}
-    assert kept == {"arbiter", *(command.replace(" ", "_") for command in COMMANDS)}
+    assert {path.name for path in GOLDEN.glob("help_*.txt")} == set(map(golden_name, COMMANDS))

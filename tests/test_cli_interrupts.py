@@ -23,7 +23,7 @@ from tests.sweeps import (
     wait_until,
 )
 
-STEPS, INTERVAL, SEEDS = 1_500, 150, 3
+STEPS, INTERVAL, SEEDS = 900, 90, 3
 WEIGHT_DECAYS = (0.1, 1.0)
 
 

@@ -80,3 +80,23 @@ class TestRayTune(ExecutorContract):
         (placed,) = events_of(runs[1], "placed")
         processes = placed.detail.partition("processes ")[2].partition(":")[0].split()
         assert len({*processes}) == 2
+
+
+@pytest.mark.ray
+def test_no_more_cohorts_run_at_once_than_it_says() -> None:
+    """Asked by Ray Tune for one more, the searcher has it wait until one has ended."""
+    from orchestrator.executors.ray_tune import _CohortSearcher
+
+    cohorts = [Cohort(f"a-{n}", (f"t{n}",), Share(1, 0.0)) for n in range(4)]
+    job = Job(
+        RunDirectory(Path("nowhere")),
+        CohortQueue(cohorts),
+        FOUR_GPUS,
+        Execution("ray_tune", most_cohorts=2),
+        interrupted=lambda: False,
+    )
+    searcher = _CohortSearcher(job, referee=None)
+    assert [searcher.suggest(name) is not None for name in ("x", "y", "z")] == [True, True, False]
+    searcher.on_trial_complete("x")
+    assert searcher.suggest("z")["cohort"] == "a-2"
+    assert searcher.suggest("w") is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.cohort import CohortQueue, pack
 from orchestrator.ledger import TrialRecord
-from orchestrator.names import LONGEST_NAME, label_of, merged, name_of, safe
+from orchestrator.names import LONGEST_NAME, label_of, merged, name_of, safe, short_name
 
 
 def trial(seed: int = 0, /, **changed: Any) -> TrialRecord:
@@ -23,6 +23,13 @@ def test_a_trial_is_known_by_what_changed() -> None:
     one = trial(1, n_layers=4, lr=0.003, kind="wide & shallow")
     assert label_of(one) == "n_layers=4 lr=0.003 kind=wide_shallow seed=1"
     assert name_of(one) == f"id1 {label_of(one)}"
+
+
+def test_a_setting_that_says_nothing_alone_keeps_the_part_before() -> None:
+    assert short_name("model.n_layers") == "n_layers"
+    assert short_name("loss.composite.fft.weight") == "fft.weight"
+    assert short_name("symbolic.molecular_fingerprint.enabled") == "molecular_fingerprint.enabled"
+    assert short_name("weight") == "weight"
 
 
 def test_trials_that_train_together_are_known_by_all_their_values() -> None:

@@ -15,7 +15,7 @@ from orchestrator.hardware import Hardware
 from orchestrator.plan import Plan
 from tests.sweeps import events_of, rows_of, run_plan, tiny_plan, trials_of, wait_until
 
-STEPS = 400
+STEPS = 200
 
 
 def plan_of(folder: Path, workers: int) -> Plan:

@@ -96,14 +96,14 @@ def test_a_failed_trial_is_not_trained_again(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_language_models_learn_more_than_letter_frequencies(tmp_path: Path) -> None:
-    """The path of `make sweep` at half its length: smoke scale, two depths, the shipped text."""
+    """The path of `make sweep` at a quarter of its length: smoke scale, two depths, the shipped text."""
     request = Request(
         base_config=Path(__file__).parent.parent / "sweep_templates" / "base_config.toml",
         strategy="grid",
         scale="smoke",
         overrides=(
-            "training.steps=60",
-            "training.learning_rate=4.8e-3",
+            "training.steps=30",
+            "training.learning_rate=1e-2",
             "training.weight_decay=0.1",
             "model.n_layers=2,3",
         ),

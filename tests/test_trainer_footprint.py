@@ -30,7 +30,7 @@ TOLERANCE = 0.025
 
 def decoder(batch: int = 8, seq_len: int = 256, **settings: Any) -> RunConfig:
     """A decoder whose parts all matter; settings go to the tier or the model by their name."""
-    model: dict[str, Any] = {"dim": 256, "n_layers": 6, "n_heads": 4, "vocab_size": 2048}
+    model: dict[str, Any] = {"dim": 256, "n_layers": 4, "n_heads": 4, "vocab_size": 2048}
     tier: dict[str, Any] = {}
     for name, value in settings.items():
         (tier if name in TierConfig.model_fields else model)[name] = value
@@ -97,7 +97,7 @@ def test_the_closed_form_is_the_step(name: str) -> None:
 
 @pytest.mark.parametrize("again", ["off", "full"])
 def test_a_deep_model_is_extrapolated_from_shallow_ones(again: str) -> None:
-    config = decoder(n_layers=16, activation_checkpointing=again, **GPU)
+    config = decoder(n_layers=10, activation_checkpointing=again, **GPU)
     whole, found = probe(config, 2048, whole=True), probe(config, 2048)
     assert found.peak == pytest.approx(whole.peak, rel=0.005)
     assert found.state == pytest.approx(whole.state, rel=0.001)
@@ -159,7 +159,7 @@ def test_several_gpus_share_weights_and_rows() -> None:
 
 
 def test_members_of_a_process_have_each_their_state_and_a_stack_its_activations() -> None:
-    turns, stack = decoder(), modular(QuadraticMLPConfig())
+    turns, stack = decoder(n_layers=6), modular(QuadraticMLPConfig())
     assert (stacks(turns), stacks(stack)) == (False, True)
     for config in (turns, stack):
         symbols = vocab_size(config)

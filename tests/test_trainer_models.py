@@ -259,13 +259,13 @@ def test_eighty_layers_train_with_deepnorm_and_not_without(
         model={"dim": 16, "n_layers": 80, "ffn": "gelu", "norm_type": norm},
         data={"tokenizer": "char"},
         training={
-            "steps": 40,
+            "steps": 20,
             "batch_size": 16,
             "seq_len": 16,
             "learning_rate": 3e-3,
             "schedule": "constant",
             "warmup_steps": 0,
-            "eval_interval": 40,
+            "eval_interval": 20,
         },
         checkpoint={"enable": False},
     )

@@ -81,7 +81,7 @@ def test_two_processes_learn_what_one_does(
     config = pair(**sections)
     alone, both = begun(SoloEngine(), config), begun(sharded, config)
     assert help.same_tensors(alone.export("a").model, both.export("a").model)
-    one, two = advance(alone, 0, 30), advance(both, 0, 30)
+    one, two = advance(alone, 0, 10), advance(both, 0, 10)
     assert two.error is None
     torch.testing.assert_close(two.losses, one.losses, rtol=0, atol=1e-5)
     assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
@@ -188,7 +188,7 @@ def test_a_rank_that_runs_out_of_memory_lowers_the_tier_of_all(
     sharded: ShardedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one waits for it in the backward pass, and is let go."""
-    config = pair(model=DECODER, training={"batch_size": 4})
+    config = pair(model=DECODER, training={"batch_size": 4, "steps": 8})
     _, alone = help.run(config.model_copy(update={"tier": TierConfig()}), tmp_path / "alone")
     small_card(monkeypatch, at_most(1, from_step=4))
     reporter = help.Recorder()

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import trainer_help as help
-from tests.contracts.tasks import FixedModel, TaskContract
+from tests.contracts.tasks import FixedModel, SymbolTaskContract, TaskContract
+from tests.spectra import FixedReader, spectra
 from trainer import RunConfig
 from trainer.errors import InputError
 from trainer.identity import fingerprint
-from trainer.tasks import TASKS, build_task, data_hash, vocab_size
+from trainer.tasks import TASKS, Task, build_task, data_hash, vocab_size
 from trainer.tasks.corpus import text as texts
 from trainer.tasks.corpus import tokens
 from trainer.tasks.modular import table
@@ -39,34 +40,43 @@ ALPHABET = st.text(st.sampled_from("ab é€😀\n\r\u2028\x01"), min_size=40, m
 )
 
 
-class TestModularFull(TaskContract):
+class TestModularFull(SymbolTaskContract):
     @pytest.fixture
     def config(self) -> RunConfig:
         return help.modular()
 
 
-class TestModularMinibatch(TaskContract):
+class TestModularMinibatch(SymbolTaskContract):
     @pytest.fixture
     def config(self) -> RunConfig:
         return help.modular(training={"batch_size": 6}, data={"operation": "divide", "p": 11})
 
 
-class TestCorpusByte(TaskContract):
+class TestCorpusByte(SymbolTaskContract):
     @pytest.fixture
     def config(self, tmp_path: Path) -> RunConfig:
         return help.corpus(help.write_text(tmp_path))
 
 
-class TestCorpusChar(TaskContract):
+class TestCorpusChar(SymbolTaskContract):
     @pytest.fixture
     def config(self, tmp_path: Path) -> RunConfig:
         return help.corpus(help.write_text(tmp_path), data={"tokenizer": "char"})
 
 
-class TestCorpusBPE(TaskContract):
+class TestCorpusBPE(SymbolTaskContract):
     @pytest.fixture
     def config(self, tmp_path: Path) -> RunConfig:
         return bpe(help.write_text(tmp_path))
+
+
+class TestAriel(TaskContract):
+    @pytest.fixture
+    def config(self) -> RunConfig:
+        return spectra()
+
+    def fixed_model(self, task: Task, seed: int = 0) -> FixedReader:
+        return FixedReader(seed)
 
 
 def bpe(path: str, size: int = 270, **data: Any) -> RunConfig:

@@ -27,7 +27,7 @@ def curve(path: str, tier: dict[str, Any], folder: Path) -> list[float]:
     config = help.corpus(
         path,
         model={"dim": 16, "n_layers": 2, "norm_type": "deepnorm"},
-        training={"steps": 15, "batch_size": 16, "seq_len": 8, "eval_interval": 5},
+        training={"steps": 10, "batch_size": 16, "seq_len": 8, "eval_interval": 5},
         logging={"log_interval": 1},
         checkpoint={"enable": False},
         tier=tier,

@@ -70,7 +70,7 @@ def modular(**sections: dict[str, Any]) -> RunConfig:
         "checkpoint": {"interval": 7},
         "logging": {"log_interval": 3, "enable_tensorboard": False},
     }
-    return _merged(base, sections)
+    return merged(base, sections)
 
 
 def corpus(path: str, **sections: dict[str, Any]) -> RunConfig:
@@ -90,10 +90,11 @@ def corpus(path: str, **sections: dict[str, Any]) -> RunConfig:
         "checkpoint": {"interval": 7},
         "logging": {"log_interval": 3, "enable_tensorboard": False},
     }
-    return _merged(base, sections)
+    return merged(base, sections)
 
 
-def _merged(base: dict[str, dict[str, Any]], sections: dict[str, dict[str, Any]]) -> RunConfig:
+def merged(base: dict[str, dict[str, Any]], sections: dict[str, dict[str, Any]]) -> RunConfig:
+    """Return the config of `base` with what `sections` change in it."""
     for name, changes in sections.items():
         base[name] = base.get(name, {}) | changes
     return RunConfig.model_validate(base)

@@ -435,6 +435,11 @@ class RunConfig(Section):
                 )
 
     @property
+    def has_dropout(self) -> bool:
+        """Whether a pass of the model draws random numbers."""
+        return not isinstance(self.model, QuadraticMLPConfig) and self.model.dropout > 0
+
+    @property
     def seq_len(self) -> int:
         """Tokens one training sequence holds: the inputs, without the shifted target.
 

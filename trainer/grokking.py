@@ -20,6 +20,8 @@ Time is measured by doublings, as grokking is: a loss that falls steadily by mor
 doubling has no plateau, one that falls by less never leaves it, and neither depends on how often
 the run is evaluated.
 
+Of spectra, which are judged by the density of a number, nothing is followed (`NoTracker`).
+
 Delay is the step of generalised over the step of memorised. Lost again: a run that had generalised
 has missed the condition for `HOLD` evaluations in a row; it may come back, and the step of
 generalised stays the first. A streak that the end of a run cuts short does not count.
@@ -28,6 +30,7 @@ generalised stays the first. A streak that the end of a run cuts short does not 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any
@@ -191,8 +194,23 @@ class LossTracker(AccuracyTracker):
         self._level = state.get("level")
 
 
-def make_tracker(saturates: bool) -> AccuracyTracker:
-    """Return the tracker of a task whose accuracies can reach 1, or of one where they never do."""
+class NoTracker(AccuracyTracker):
+    """Follow nothing: a density, whose loss may be negative, has none of these thresholds."""
+
+    def update(self, step: int, metrics: dict[str, float]) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+
+def make_tracker(saturates: bool, reported: Collection[str] = METRICS) -> AccuracyTracker:
+    """Return the tracker of a task.
+
+    Args:
+        saturates: Whether its accuracies can reach 1.
+        reported: Names of what its evaluations report; without `METRICS` nothing is followed.
+    """
+    if not {*METRICS} <= {*reported}:
+        return NoTracker()
     return AccuracyTracker() if saturates else LossTracker()
 
 

@@ -29,6 +29,7 @@ from trainer.reporting import GO_ON, FitResult, Member, Reason, Reporter, Verdic
 from trainer.schedule import learning_rate
 from trainer.stopwatch import Stopwatch
 from trainer.tasks import Task, build_task, input_hashes, saturates
+from trainer.tasks import metrics as metrics_of
 
 TRANSITION = "generalised"
 """Marks the checkpoint at which a run was first seen to have generalised."""
@@ -54,7 +55,7 @@ class Run:
         self.lock = FileLock(self.directory / ".lock")
         self.scaled = self.config.tier.precision == "fp16"
         self.saturates = saturates(self.config)
-        self.tracker = make_tracker(self.saturates)
+        self.tracker = make_tracker(self.saturates, metrics_of(self.config))
         self.task: Task | None = None
         self.data: dict[str, str] = {}
         self.board: TensorBoard | None = None
@@ -117,7 +118,8 @@ class Run:
         """Put back the newest valid checkpoint; return a note on what was found."""
         checkpoint, notes = self.store.load_newest(self.id)
         if checkpoint is None:
-            self.tracker, self.last_evaluation = make_tracker(self.saturates), {}
+            self.tracker = make_tracker(self.saturates, metrics_of(self.config))
+            self.last_evaluation = {}
             self.step, self.saved_step, self.unsaved_rows = 0, None, []
             self.loss_sum, self.loss_steps = 0.0, 0
             return "; ".join([*notes, "starts again from step 0"]) if notes else ""

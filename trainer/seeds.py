@@ -23,6 +23,7 @@ class Stream(IntEnum):
     DROPOUT = 4  # which units are dropped
     EVALUATION = 5  # which prefixes a quick evaluation continues
     SAMPLE = 6  # which token continues a prompt
+    VIEW = 7  # how a planet is shown this time
 
 
 def generator(seed: int, stream: Stream, position: int = 0) -> np.random.Generator:

@@ -13,6 +13,13 @@ SIMULATED = "simulated"
 SIMULATED_PLANETS = 240
 """Planets of it, where `data.planets` is not given."""
 
+PHASES = 8
+"""Numbers a wavelength that a `spectral` model reduces a light curve to."""
+CLOCK = 6
+"""Numbers a frame by which it chooses them: the place in time and the transit's shape."""
+ANSWERS = 4
+"""Numbers a wavelength that it answers: for μ, ln σ, what is kept of the baseline, and the star."""
+
 
 class ArielData(Section):
     """Transmission spectra from raw transits in the layout of the Ariel Data Challenge."""

@@ -62,6 +62,14 @@ def settings(incomplete: str) -> list[str]:
     return _starting(incomplete, [f"{name}=" for name in (*GROUPS, *setting_keys())])
 
 
+def ablation(incomplete: str) -> list[str]:
+    """Complete the key of a setting, of an ablation too."""
+    from orchestrator.ablation.settings import PREFIX, AblationSettings
+
+    own = [f"{PREFIX}{name}=" for name in AblationSettings.model_fields]
+    return [*settings(incomplete), *(_starting(incomplete, own) if incomplete else [PREFIX])]
+
+
 def _options(group: str) -> list[str]:
     from orchestrator.shared_files import find
 

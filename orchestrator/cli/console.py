@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from orchestrator.cli.door import here
 from orchestrator.errors import ArbiterError
 
 if TYPE_CHECKING:
@@ -72,9 +73,14 @@ def be_quiet() -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something; one write a line, from any thread."""
+    """Tell a person something; one write a line, from any thread.
+
+    Commands in it are named as they are typed at the door that was taken.
+    """
+    spoken = here().spoken(text)
+    here().journal.heard(spoken)
     if not _quiet:
-        _write(text)
+        _write(spoken)
 
 
 def out(text: str) -> None:
@@ -83,6 +89,7 @@ def out(text: str) -> None:
     What would act on a terminal is left out of it, whoever wrote it.
     """
     shown = CONTROL.sub("?", text)
+    here().journal.heard(shown)
     try:
         sys.stdout.write(shown if shown.endswith("\n") else shown + "\n")
         sys.stdout.flush()
@@ -107,7 +114,9 @@ def ask(prompt: str) -> str | None:
 def fail(error: ArbiterError) -> None:
     """Print what is wrong."""
     for problem in error.problems:
-        _write(f"error: {problem}")
+        spoken = here().spoken(f"error: {problem}")
+        here().journal.heard(spoken)
+        _write(spoken)
 
 
 @contextlib.contextmanager

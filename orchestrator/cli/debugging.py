@@ -12,6 +12,7 @@ import typer
 from orchestrator.cli import complete, console, options
 from orchestrator.cli.again import typed_as
 from orchestrator.cli.computation import say_computation
+from orchestrator.cli.door import here
 from orchestrator.cli.plans import plan_of
 from orchestrator.errors import Exit, Problem, UsageError, check_choice
 from orchestrator.preflight import check_ready
@@ -65,6 +66,7 @@ def debug(
     names, settings = options.split_words(words, most_names=2, usage=RUN_AND_TRIAL)
     if not names:
         request = Request(
+            task=here().task,
             base_config=base_config,
             strategy=strategy,
             scale=scale,

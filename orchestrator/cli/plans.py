@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli import console, options
 from orchestrator.cli.again import typed_as
+from orchestrator.cli.door import here
 from orchestrator.errors import Problem, UsageError, check_choice, gathering
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def plan(
     check_choice("format", output, FORMATS)
     allowed_s = None if fail_over is None else parse_duration(fail_over, "--fail-over")
     request = Request(
+        task=here().task,
         base_config=base_config,
         strategy=strategy,
         search=search,

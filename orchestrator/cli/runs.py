@@ -36,15 +36,21 @@ def leaderboard(
     if quiet:
         console.be_quiet()
     from orchestrator.layout import find_run
-    from orchestrator.leaderboard import build, command_of, render
+    from orchestrator.leaderboard import Comparison, build, command_of, render
     from orchestrator.ledger import Ledger
     from orchestrator.objective import Objective
 
     check_choice("format", output, FORMATS)
     directory = find_run(run)
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
-        trials, objective = ledger.trials(), Objective(**ledger.sweep()["objective"])
-    board = build(trials, objective, title=directory.path.name, run_directory=directory.shown())
+        trials, sweep = ledger.trials(), ledger.sweep()
+    board = build(
+        trials,
+        Objective(**sweep["objective"]),
+        title=directory.path.name,
+        run_directory=directory.shown(),
+        comparison=Comparison.of(sweep),
+    )
     console.out(render(board, output, console.page().width))
     if any(trial.pending for trial in trials):
         console.say(f"next: arbiter status {directory.shown()}")

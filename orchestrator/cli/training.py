@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.cli import console, options, pipeline
 from orchestrator.cli.computation import say_computation
+from orchestrator.cli.door import here
 from orchestrator.cli.plans import plan_of
 from orchestrator.preflight import check_ready
 
@@ -66,6 +67,7 @@ def sweep(
     from orchestrator.request import Request
 
     request = Request(
+        task=here().task,
         base_config=base_config,
         strategy=strategy,
         search=search,
@@ -77,7 +79,7 @@ def sweep(
         name=name,
     )
     execution = Execution(executor, cohort, dashboard, address)
-    return _start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
+    return start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
 def train(
@@ -96,6 +98,7 @@ def train(
     from orchestrator.request import Request
 
     request = Request(
+        task=here().task,
         base_config=base_config,
         scale=scale,
         tier=tier,
@@ -107,7 +110,7 @@ def train(
         console.be_quiet()
     if tier is None and not any(word.startswith("tier=") for word in overrides or ()):
         request = _with_tier(request, gpus)
-    return _start(request, gpus, Execution("inline"), fresh, quiet)
+    return start(request, gpus, Execution("inline"), fresh, quiet)
 
 
 def _with_tier(request: Request, gpus: int | None) -> Request:
@@ -156,6 +159,7 @@ def resume(
     from orchestrator import sweep as sweeps
     from orchestrator.executors import Execution, check_execution, find_hardware
     from orchestrator.fork import fork as forked
+    from orchestrator.journal.run import read_run
     from orchestrator.layout import check_folders, find_run, runs_root
     from orchestrator.revision import read_revision
 
@@ -178,6 +182,7 @@ def resume(
         return _run(plan, place, hardware, execution, plan.notes, forked_from=name)
     for note in revision.notes:
         console.say(f"note: {note}")
+    here().journal.works_on(lambda: read_run(directory))
     gc.enable()
     with console.following() as audience:
         outcome = sweeps.resume(
@@ -186,7 +191,7 @@ def resume(
     return _close(outcome)
 
 
-def _start(
+def start(
     request: Request,
     gpus: int | None,
     execution: Execution,
@@ -196,6 +201,7 @@ def _start(
     reuse: str | None = None,
     strict: bool = False,
 ) -> int:
+    """Plan what was asked for, and train it."""
     from orchestrator import sweep as sweeps
     from orchestrator.executors import check_execution, find_hardware
     from orchestrator.layout import check_folders, runs_root
@@ -208,6 +214,8 @@ def _start(
     check_folders()
     hardware = find_hardware(execution, gpus)
     made = make_plan(request, hardware)
+    if made.ablation is not None:
+        execution = replace(execution, most_cohorts=made.ablation.parallel_runs)
     directory = sweeps.place(made, runs_root(), fresh)
     with directory.locked() if directory.path.exists() else contextlib.nullcontext():
         ahead = preview(made, hardware, directory, execution, reuse=reuse)
@@ -228,9 +236,11 @@ def _run(
     forked_from: str | None = None,
 ) -> int:
     from orchestrator import sweep as sweeps
+    from orchestrator.journal.run import run_of
 
     for note in notes:
         console.say(f"note: {note}")
+    here().journal.works_on(lambda: run_of(plan, directory))
     console.say(f"{plan.name}: {sweeps.counted(len(plan.trials), 'trial')} in {directory.shown()}")
     if execution.executor == "inline" and len(plan.trials) == 1:
         say_computation(plan.trials[0].config, hardware)
@@ -241,7 +251,7 @@ def _run(
             directory,
             hardware,
             execution,
-            command=sys.argv[1:],
+            command=[here().name, *sys.argv[1:]],
             notify=console.say,
             audience=audience,
             reused=reused,
@@ -254,9 +264,15 @@ def _close(outcome: Outcome) -> int:
     """Say how it ended and name the next command."""
     from orchestrator.errors import Exit
     from orchestrator.leaderboard import render_top
+    from orchestrator.spectra_table import judged_at_the_end, render_judged
 
     shown = outcome.directory.shown()
     done = sum(not trial.pending for trial in outcome.trials)
+    page = f"{shown}/leaderboard.html"
+    if outcome.ablation:
+        from orchestrator.cli.ablation import publish
+
+        page = str(publish(outcome))
     if outcome.exit_code is Exit.INTERRUPTED:
         console.say(f"stopped: {done} of {len(outcome.trials)} trials ended")
         console.say(f"next: arbiter resume {shown}")
@@ -266,10 +282,23 @@ def _close(outcome: Outcome) -> int:
     failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
-        console.say("a failed trial is not tried again; --fresh starts the sweep anew")
+        again = "; ablation.retry_failed=N says how often" if outcome.ablation else ""
+        console.say(f"a failed trial is not tried again{again}; --fresh starts the sweep anew")
     console.say("")
-    console.out(render_top(outcome.board, TOP, console.page().width))
+    if len(outcome.trials) == 1 and (judged := judged_at_the_end(outcome.trials[0].final)):
+        console.out(render_judged(judged, "table"))  # of one trial there is nothing to rank
+        console.say("")
+        console.say(f"config and checkpoints: {shown}/trials/{outcome.trials[0].id}")
+        console.say(f"leaderboard: {page}")
+        console.say(f"next: spectramind predict {shown}")
+        return outcome.exit_code
+    most = outcome.board.most_shown or TOP
+    console.out(render_top(outcome.board, most, console.page().width))
     console.say("")
-    console.say(f"leaderboard: {shown}/leaderboard.html")
-    console.say(f"next: arbiter leaderboard {shown}")
+    console.say(f"leaderboard: {page}")
+    first = outcome.board.entries[0]
+    if outcome.ablation and first.rank is not None:
+        console.say(f"next: arbiter show {shown} {first.trial_ids[0]}")
+    else:
+        console.say(f"next: arbiter leaderboard {shown}")
     return outcome.exit_code

@@ -40,12 +40,14 @@ class Execution:
         cohort_size: Trials that share a process; None goes by their length.
         dashboard: Whether Ray's dashboard is served, and gauges with it.
         address: The Ray cluster to join, `HOST:PORT` or `auto`; None starts one here.
+        most_cohorts: Cohorts at once; None is as many as there is room for.
     """
 
     executor: str = "ray_tune"
     cohort_size: int | None = None
     dashboard: bool = False
     address: str | None = None
+    most_cohorts: int | None = None
 
 
 @dataclass(frozen=True)

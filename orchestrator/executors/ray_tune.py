@@ -242,6 +242,9 @@ class _CohortSearcher(Searcher):
         self.held = cohort
         if cohort is None:
             return None if self.running else Searcher.FINISHED
+        most = self.job.execution.most_cohorts
+        if most is not None and len(self.running) >= most:
+            return None
         if not has_room(list(self.running.values()), cohort, self.job.hardware):
             return None
         self.held = None

@@ -11,9 +11,10 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.errors import Problem, StorageError
-from orchestrator.leaderboard.table import Leaderboard, Table, cells
+from orchestrator.leaderboard.table import Leaderboard, Table, cells, sections
 from orchestrator.leaderboard.text import (
     csv_value,
     markdown_code,
@@ -65,18 +66,28 @@ def render_top(board: Leaderboard, most: int, width: int | None = None) -> str:
         more = len(section.rows) - most
         if more == 1:  # the row takes no more space than the line that would stand for it
             most, more = most + 1, 0
-        text = _aligned(section, ("rank", *board.axes, board.objective.metric, "n_finished"), most)
+        names = (
+            "rank",
+            "variant",
+            *board.axes,
+            board.objective.metric,
+            "n_finished",
+            "difference",
+            "judgement",
+        )
+        text = _aligned(section, names, most)
         parts.append(text + (f"\n… and {more} more" if more > 0 else ""))
     parts.append(_sentences(board.notes, width))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_leaderboard(directory: Path, board: Leaderboard) -> None:
+def write_leaderboard(directory: Path, board: Leaderboard, stem: str = "leaderboard") -> None:
     """Write `leaderboard.md`, `.csv`, `.json` and `.html`, each whole or not at all.
 
     Args:
         directory: The run directory; it exists.
         board: From `build`.
+        stem: Their name instead of `leaderboard`.
 
     Raises:
         StorageError: The disk is full, or the directory cannot be written to. Earlier files
@@ -86,8 +97,8 @@ def write_leaderboard(directory: Path, board: Leaderboard) -> None:
     temporary: dict[Path, Path] = {}
     try:
         for format, text in texts.items():
-            path = directory / f"leaderboard.{format}"
-            temporary[path] = directory / f".leaderboard.{format}.{os.getpid()}.tmp"
+            path = directory / f"{stem}.{format}"
+            temporary[path] = directory / f".{stem}.{format}.{os.getpid()}.tmp"
             with temporary[path].open("wb") as file:
                 file.write(text.encode())
                 file.flush()
@@ -155,11 +166,7 @@ def _markdown(board: Leaderboard) -> str:
         f"Ranked by {markdown_text(board.criterion)}. {_counts(board)}",
         "\n".join(f"- {markdown_text(note)}" for note in board.notes),
     ]
-    table = cells(board)
-    for ranked, heading in ((True, "Ranked"), (False, "Not ranked")):
-        section = table.section(ranked)
-        if not section.rows:
-            continue
+    for _, heading, section in sections(board):
         lines = [
             [markdown_text(str(column.heading)) for column in section.columns],
             ["---:" if column.numeric else "---" for column in section.columns],
@@ -172,6 +179,9 @@ def _markdown(board: Leaderboard) -> str:
                 ]
             )
         blocks += [f"## {heading}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    if board.links:
+        lines_of_links = [f"- [{markdown_text(t)}]({quote(to)})" for t, to in board.links]
+        blocks += ["## Diagnostics", "\n".join(lines_of_links)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -206,6 +216,7 @@ def _json(board: Leaderboard) -> str:
             "test_metric": board.test_metric,
         },
         "axes": list(board.axes),
+        **({} if board.comparison is None else {"baseline": board.comparison.baseline}),
         "notes": list(board.notes),
         "entries": entries,
     }

@@ -125,6 +125,10 @@ def _censored(
 
 
 def _baselines(trials: Sequence[TrialRecord], objective: Objective) -> Iterable[str]:
+    spectra = [t for t in trials if t.config.get("data", {}).get("task") == "ariel"]
+    if spectra:
+        yield from _physical_baseline(spectra)
+    trials = [trial for trial in trials if trial not in spectra]
     found: dict[str, list[tuple[float, float | None]]] = {}
     for trial in trials:
         for name, value in trial.final.items():
@@ -139,3 +143,21 @@ def _baselines(trials: Sequence[TrialRecord], objective: Objective) -> Iterable[
         if losses and all(loss is not None and loss >= value for value, loss in pairs):
             said += f" No {VAL_LOSS} is below it."
         yield said
+
+
+def _physical_baseline(trials: Sequence[TrialRecord]) -> Iterable[str]:
+    """Say what the fit of the transit alone reaches, where a network was trained to better it."""
+    figures = []
+    for name in ("score", "rmse_ppm", "coverage"):
+        values = [t.final[f"baseline/{name}"] for t in trials if f"baseline/{name}" in t.final]
+        if values and all(map(math.isfinite, values)):
+            low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+            figures.append(f"{name} {low}" + ("" if low == high else f" to {high}"))
+    if figures:
+        split = (
+            " (by the seed, which splits the planets)" if any("to" in f for f in figures) else ""
+        )
+        yield (
+            f"The physical baseline, a fit of the transit without a network, has on the test"
+            f" planets: {', '.join(figures)}{split}."
+        )

@@ -13,14 +13,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
 from orchestrator.leaderboard.ranking import Entry
-from orchestrator.leaderboard.table import Leaderboard, cells, short_names
+from orchestrator.leaderboard.table import Leaderboard, sections, short_names
 from orchestrator.leaderboard.text import entry_figure, figure, one_line, plain, setting
 
 TEMPLATE = "report.html.j2"
@@ -92,25 +93,22 @@ class Chart:
 def page(board: Leaderboard) -> str:
     """Return the page."""
     template = environment(Path(__file__).parent).get_template(TEMPLATE)
-    table = cells(board)
     text: str = template.render(
         board=board,
         best=best(board),
         unranked=Counter(entry.state for entry in board.entries if entry.rank is None),
         sections=[
-            (name, title, section)
-            for name, title, section in (
-                ("ranked", "Ranked", table.section(True).without(board.test_metric)),
-                ("unranked", "Not ranked", table.section(False)),
-            )
-            if section.rows
+            (name, title, section if name == "unranked" else section.without(board.test_metric))
+            for name, title, section in sections(board)
         ],
+        links=[(title, quote(to)) for title, to in board.links],
         chart=chart(board),
         zip=partial(zip, strict=True),
     )
     return text
 
 
+@cache  # with it the templates that it has compiled: a page is written many times
 def environment(folder: Path) -> jinja2.Environment:
     """Return what renders the templates of a folder, which may include `page.css` of this one.
 
@@ -161,7 +159,9 @@ def chart(board: Leaderboard) -> Chart | None:
     bars = [
         Bar(
             rank=entry.rank or 0,
-            label=one_line(
+            label=board.variant(entry)
+            if board.names_variants
+            else one_line(
                 ", ".join(f"{short[axis]} {setting(v)}" for axis, v in entry.changed.items())
             ),
             said=entry_figure(entry, board.objective),

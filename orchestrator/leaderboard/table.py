@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.leaderboard.comparison_notes import comparison_notes
 from orchestrator.leaderboard.notes import Verdict, notes, verdict_on
+from orchestrator.leaderboard.paired import Comparison, Paired, paired
 from orchestrator.leaderboard.ranking import Entry, rank
 from orchestrator.leaderboard.text import (
     duration,
@@ -21,9 +23,13 @@ from orchestrator.leaderboard.text import (
     is_number,
     one_line,
     setting,
+    share,
     spelled,
+    with_interval,
 )
+from orchestrator.leaderboard.variant import MOST_AXES, variant_of
 from orchestrator.ledger import TrialRecord
+from orchestrator.names import short_name
 from orchestrator.objective import Objective
 
 SHOWN_IDS = 3
@@ -44,6 +50,10 @@ class Leaderboard:
         axes: Dotted names of the changed settings, in order of appearance.
         verdict: On ranks 1 and 2; None where fewer than two points are ranked.
         notes: Sentences a reader needs in order to believe the ranking, or not to.
+        comparison: What the points are compared with; None where the sweep names no baseline.
+        paired: How each point differs from it, by point id; points that cannot be compared are
+            left out.
+        links: Title and address of what belongs to it, relative to its files.
     """
 
     title: str
@@ -54,6 +64,32 @@ class Leaderboard:
     axes: tuple[str, ...]
     verdict: Verdict | None
     notes: tuple[str, ...]
+    comparison: Comparison | None = None
+    paired: Mapping[str, Paired] = field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def most_shown(self) -> int | None:
+        """Ranked points that a person is shown first; None for all."""
+        return None if self.comparison is None else self.comparison.top_n
+
+    @property
+    def baseline(self) -> Entry | None:
+        """The point that the others are compared with."""
+        if self.comparison is None:
+            return None
+        found = (e for e in self.entries if e.point_id == self.comparison.baseline)
+        return next(found, None)
+
+    @property
+    def names_variants(self) -> bool:
+        """Whether a point is named by what it changes of the baseline, not by all its values."""
+        return len(self.axes) > MOST_AXES and self.baseline is not None
+
+    def variant(self, entry: Entry) -> str:
+        """Return what a point changes of the baseline."""
+        assert self.baseline is not None
+        return variant_of(entry.changed, self.baseline.changed)
 
     @property
     def test_metric(self) -> str | None:
@@ -133,9 +169,18 @@ class Table:
             self.n_ranked,
         )
 
+    def part(self, rows: slice) -> Table:
+        """Return some of the rows of a section of ranked ones."""
+        return Table(self.columns, self.rows[rows], len(self.rows[rows]))
+
 
 def build(
-    trials: Sequence[TrialRecord], objective: Objective, *, title: str, run_directory: str
+    trials: Sequence[TrialRecord],
+    objective: Objective,
+    *,
+    title: str,
+    run_directory: str,
+    comparison: Comparison | None = None,
 ) -> Leaderboard:
     """Rank the trials of a sweep and say what a reader has to know.
 
@@ -144,9 +189,15 @@ def build(
         objective: What to rank by.
         title: The sweep's name.
         run_directory: Where the sweep lives, as a user would type it (`runs/depth-…`).
+        comparison: What the points are compared with, from `Comparison.of`.
     """
     entries = tuple(rank(trials, objective))
     verdict = verdict_on(entries, objective)
+    said: list[str] = []
+    found: dict[str, Paired] = {}
+    if comparison is not None:
+        found = paired(entries, comparison.baseline, objective)
+        said = list(comparison_notes(found, entries, comparison.baseline, objective))
     return Leaderboard(
         title=title,
         run_directory=run_directory,
@@ -155,7 +206,9 @@ def build(
         entries=entries,
         axes=tuple(dict.fromkeys(axis for entry in entries for axis in entry.changed)),
         verdict=verdict,
-        notes=tuple(notes(entries, verdict, trials, objective)),
+        notes=(*said, *notes(entries, verdict, trials, objective)),
+        comparison=comparison,
+        paired=found,
     )
 
 
@@ -168,12 +221,19 @@ def cells(board: Leaderboard) -> Table:
     columns: list[tuple[Column, Callable[[Entry], Cell]]] = [
         (Column("rank", "rank", numeric=True), lambda e: Cell(e.rank, _text(e.rank)))
     ]
+    if board.names_variants:
+        columns.append((Column("variant", "variant"), lambda e: Cell(v := board.variant(e), v)))
     for axis in board.axes:
         values = [entry.changed.get(axis) for entry in board.entries]
         numeric = all(is_number(value) for value in values if value is not None)
         columns.append(
             (
-                Column(axis, short[axis], numeric=numeric, axis=True),
+                Column(
+                    axis,
+                    None if board.names_variants else short[axis],
+                    numeric=numeric,
+                    axis=True,
+                ),
                 lambda e, axis=axis: (  # type: ignore[misc]
                     Cell(e.changed[axis], setting(e.changed[axis]))
                     if axis in e.changed
@@ -190,6 +250,8 @@ def cells(board: Leaderboard) -> Table:
         (Column("n_finished", "seeds", numeric=True), lambda e: Cell(e.n_finished, _seeds(e))),
         (Column("n_seeds", numeric=True), lambda e: Cell(e.n_seeds)),
     ]
+    if board.comparison is not None:
+        columns += _compared(board.paired)
     if board.objective.event:
         columns += [
             (
@@ -236,10 +298,59 @@ def cells(board: Leaderboard) -> Table:
     )
 
 
+def sections(board: Leaderboard) -> list[tuple[str, str, Table]]:
+    """Return the tables of a page, those with rows: name, title and cells.
+
+    Where only so many points are to be shown first, the ranked ones are two tables.
+    """
+    table = cells(board)
+    ranked, most = table.section(ranked=True), board.most_shown
+    found = [("ranked", "Ranked", ranked)]
+    if most is not None and len(ranked.rows) > most:
+        best = "Best point" if most == 1 else f"Best {most} points"
+        found = [
+            ("ranked", best, ranked.part(slice(most))),
+            ("lower", "Ranked lower", ranked.part(slice(most, None))),
+        ]
+    found.append(("unranked", "Not ranked", table.section(ranked=False)))
+    return [one for one in found if one[2].rows]
+
+
+def _compared(found: Mapping[str, Paired]) -> list[tuple[Column, Callable[[Entry], Cell]]]:
+    """Return the columns that say how a point differs from the baseline."""
+
+    def told(of: Callable[[Paired], Any], text: Callable[[Paired], str]) -> Callable[[Entry], Cell]:
+        def cell(entry: Entry) -> Cell:
+            one = found.get(entry.point_id)
+            return Cell(None) if one is None else Cell(of(one), text(one))
+
+        return cell
+
+    def end(which: int) -> Callable[[Paired], float | None]:
+        return lambda one: None if one.interval is None else one.interval[which]
+
+    difference = told(lambda p: p.difference, lambda p: with_interval(p.difference, p.interval))
+    return [
+        (Column("difference", "difference (95 % interval)", numeric=True), difference),
+        (Column("difference_low", numeric=True), told(end(0), lambda p: "")),
+        (Column("difference_high", numeric=True), told(end(1), lambda p: "")),
+        (Column("p_value", numeric=True), told(lambda p: p.p, lambda p: "")),
+        (
+            Column("p_corrected", "p (Holm)", numeric=True),
+            told(lambda p: p.corrected, lambda p: share(p.corrected)),
+        ),
+        (
+            Column("judgement", "verdict"),
+            told(lambda p: p.judgement.value, lambda p: p.judgement.value),
+        ),
+        (Column("pairs", numeric=True), told(lambda p: p.pairs, lambda p: "")),
+    ]
+
+
 def short_names(axes: Iterable[str]) -> dict[str, str]:
-    """Return a heading for each axis: its last component where no other axis has the same."""
+    """Return a heading for each axis: its short name where no other axis has the same."""
     axes = list(axes)
-    last = [axis.rpartition(".")[2] or axis for axis in axes]
+    last = [short_name(axis) or axis for axis in axes]
     taken = {"rank", "seeds", "state", "time", "trials", "command"}
     return {
         axis: name if last.count(name) == 1 and name not in taken else axis

@@ -92,6 +92,30 @@ def entry_figure(entry: Entry, objective: Objective) -> str:
     return figure(entry.value, entry.spread, objective)
 
 
+def with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    """Return a difference with its sign and its interval: `+0.0123 (-0.0011 to +0.0257)`.
+
+    Half the interval is written with two digits, and the others as far.
+    """
+    if value is None:
+        return ""
+    if interval is None:
+        return f"{value:+.4g}"
+    reach = (interval[1] - interval[0]) / 2
+    decimals = 1 - math.floor(math.log10(reach)) if reach else -1
+    if not 0 <= decimals <= 6:
+        return f"{value:+.4g} ({interval[0]:+.4g} to {interval[1]:+.4g})"
+    low, high = (f"{end:+.{decimals}f}" for end in interval)
+    return f"{value:+.{decimals}f} ({low} to {high})"
+
+
+def share(p: float | None) -> str:
+    """Return a probability for a person."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _decimals(value: float) -> int | None:
     """How many decimals a number is written with; None for four digits, wherever they are."""
     if abs(value) < 1e6 and value == int(value):

@@ -204,8 +204,8 @@ class Ledger(Reader):
         """Let trials wait again, because their process died or the sweep is resumed.
 
         Args:
-            trial_ids: Trials that have not ended for good.
-            kind: "died", which is counted against the trial, or "resumed".
+            trial_ids: Trials that have not ended for good, or failed and are tried again.
+            kind: "died", which is counted against the trial, "resumed" or "retried".
             detail: One sentence for a person.
         """
         with self._writing():
@@ -246,6 +246,13 @@ class Ledger(Reader):
                 [(_dump(config), trial_id) for trial_id, config in configs.items()],
             )
             self._event("revised", None, detail)
+
+    def describe(self, key: str, value: Any) -> None:
+        """Write or replace a part of the description of the sweep."""
+        with self._writing():
+            self.connection.execute(
+                "INSERT OR REPLACE INTO sweep VALUES (?, ?)", (key, _dump(value))
+            )
 
     def record(self, kind: str, detail: str = "") -> None:
         """Record something that concerns the whole sweep."""

@@ -92,7 +92,7 @@ def prepare(directory: RunDirectory, record: Record, command: Sequence[str]) -> 
     if not directory.ledger.exists():
         config = record.training_config(directory)
         plan = plan_of_configs(record.name, [(config, {})], Objective(), record.sources)
-        sweep.create(plan, directory, command)
+        sweep.create(plan, directory, ["arbiter", *command])
     return trial_of(directory).id
 
 

@@ -7,7 +7,7 @@ A strategy is one file, one line in `STRATEGIES` and one fixture in
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.errors import Problem, UsageError, nearest
 from orchestrator.space import Point, Space
@@ -16,7 +16,13 @@ STRATEGIES = {
     "grid": "orchestrator.strategy.grid.GridStrategy",
     "random": "orchestrator.strategy.random.RandomStrategy",
     "sobol": "orchestrator.strategy.sobol.SobolStrategy",
+    "one-at-a-time": "orchestrator.strategy.one_at_a_time.OneAtATimeStrategy",
+    "leave-one-out": "orchestrator.strategy.leave_one_out.LeaveOneOutStrategy",
 }
+LISTING = ("grid", "one-at-a-time", "leave-one-out")
+"""Those that go through the values of each axis, and so take no continuum of them."""
+AROUND = ("one-at-a-time", "leave-one-out")
+"""Those whose first point is the one that the others are compared with."""
 
 
 class Strategy(Protocol):
@@ -34,7 +40,7 @@ class Strategy(Protocol):
 
 
 def make_strategy(method: str, space: Space, seed: int, source: str) -> Strategy:
-    """Return the strategy of a name.
+    """Return the strategy of a name; where the space has a baseline, that is asked first.
 
     Args:
         method: A name in `STRATEGIES`.
@@ -53,6 +59,27 @@ def make_strategy(method: str, space: Space, seed: int, source: str) -> Strategy
                 f"one of {', '.join(STRATEGIES)}",
             )
         )
+    strategy: Strategy = _class_of(method)(space, seed)
+    if space.baseline is None:
+        return strategy
+    from orchestrator.strategy.baseline_first import BaselineFirst
+
+    return BaselineFirst(strategy, space.baseline)
+
+
+def points_asked(method: str, space: Space) -> int:
+    """Return how many points a strategy asks of a finite space, the baseline among them.
+
+    Args:
+        method: A name in `STRATEGIES`; of any other the whole space is counted.
+        space: What it searches.
+    """
+    counted = getattr(_class_of(method), "count", None) if method in STRATEGIES else None
+    if counted is not None:
+        return int(counted(space))
+    return space.size + (space.baseline is not None and not space.holds(space.baseline))
+
+
+def _class_of(method: str) -> Any:
     module, _, attribute = STRATEGIES[method].rpartition(".")
-    strategy: Strategy = getattr(importlib.import_module(module), attribute)(space, seed)
-    return strategy
+    return getattr(importlib.import_module(module), attribute)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests import trainer_help as help
+from tests.spectra import spectra
 from trainer import RunConfig
 from trainer.engines import Advance, Engine, State, make_engine
 from trainer.models import build_model
@@ -69,10 +70,11 @@ class Breaking:
 class EngineContract:
     """Inherit it and give the fixture `engine_name`: a name in `trainer.engines.ENGINES`."""
 
-    @pytest.fixture(params=CONFIGS.values(), ids=CONFIGS.keys())
+    @pytest.fixture(params=[*CONFIGS, "spectral"])
     def config(self, request: pytest.FixtureRequest) -> RunConfig:
-        config: RunConfig = request.param
-        return config
+        if request.param != "spectral":
+            return CONFIGS[request.param]
+        return spectra(model={"dropout": 0.2}, tier={"micro_batch": 2})
 
     def make(self, name: str, **configs: RunConfig) -> Engine:
         engine = make_engine(name)

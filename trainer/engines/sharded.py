@@ -32,7 +32,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from trainer.computation import computation_of, with_kernel
-from trainer.config import DecoderConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.distributed import Group
 from trainer.engines import Advance, State
 from trainer.engines.solo import SoloEngine, Unit, _step
@@ -162,7 +162,7 @@ class ShardedEngine(SoloEngine):
                 training,
             ),
             loss_scaler(config.tier),
-            isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
+            config.has_dropout,
             computation,
             rank=self.group.rank,
             ranks=self.group.size,

@@ -14,7 +14,7 @@ from torch import nn
 
 from trainer.compilation import compile_blocks, eager, leave_eager, why_not_compiled
 from trainer.computation import Choice, Computation, computation_of, with_kernel
-from trainer.config import DecoderConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.engines import Advance, State
 from trainer.engines.captured import CapturedPass, Compute
 from trainer.engines.passes import passes
@@ -101,7 +101,7 @@ class SoloEngine:
             list(model.parameters()),
             build_optimizer(model, config.training),
             loss_scaler(config.tier),
-            isinstance(config.model, DecoderConfig) and config.model.dropout > 0,
+            config.has_dropout,
             computation,
         )
 

@@ -206,7 +206,8 @@ def _refuse_other_inputs(before: dict[str, str] | None, config: RunConfig) -> No
             raise InputError(f"the checkpoint was trained with a file at {key}, and none is given")
         if key not in before:
             raise InputError(f"the checkpoint was trained without {key}: got {path!r}")
-        what = "tokenizer" if key == "data.tokenizer_path" else "text"
+        read = "text" if isinstance(config.data, CorpusData) else "data set"
+        what = "tokenizer" if key == "data.tokenizer_path" else read
         raise InputError(
             f"the {what} does not match the checkpoint: {path!r} has the hash {now[key][:10]},"
             f" the {what} that it was trained with had {before[key][:10]}",

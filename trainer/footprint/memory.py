@@ -7,13 +7,15 @@ and in an evaluation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-from trainer.config import DecoderConfig, ModularData, RunConfig
+from trainer.config import DecoderConfig, ModularData, QuadraticMLPConfig, RunConfig
 from trainer.footprint import activations
 from trainer.footprint.activations import WIDE, Pass
 from trainer.footprint.parameters import parameter_count
+from trainer.footprint.spectral import reading
 from trainer.ladder import rows_a_pass
+from trainer.spectral_config import SpectralConfig
 from trainer.tasks import evaluation_rows
 from trainer.units import GIB
 
@@ -27,6 +29,8 @@ PROCESS = int(0.4 * GIB)
 """Of a process that has imported torch, before it trains."""
 EVALUATION_TOKENS = {"corpus": 16_384, "modular": 3 * 4096}
 """Tokens that an evaluation reads at once."""
+EVALUATION_VISITS = 64
+"""Visits that it reads at once."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def step_memory(
     """
     if isinstance(config.model, DecoderConfig):
         moments = _decoder(config, config.model, vocab_size, members, recorded)
+    elif isinstance(config.model, SpectralConfig):
+        moments = _spectral(config, vocab_size, members)
     else:
         moments = _quadratic(config, vocab_size, members)
     return max(moments, key=lambda memory: memory.total)
@@ -126,7 +132,7 @@ def stacks(config: RunConfig) -> bool:
     """Return whether members are computed side by side; `trainer.engines.stacked.pays` says why."""
     plain = config.tier.device == "cpu" and config.tier.precision == "fp32"
     whole = rows_at_once(config) == effective_batch(config)
-    return not isinstance(config.model, DecoderConfig) and plain and whole
+    return isinstance(config.model, QuadraticMLPConfig) and plain and whole
 
 
 def _decoder(
@@ -203,6 +209,8 @@ def _logits(config: RunConfig, tokens: int, narrow: int, vocab_size: int) -> tup
 
 def _evaluation(config: RunConfig, vocab_size: int, members: int) -> Memory:
     """Return what is live in an evaluation. A micro-batch bounds its passes too."""
+    if isinstance(config.model, SpectralConfig):
+        return _spectral_evaluation(config, vocab_size, members)
     row, most = config.seq_len, EVALUATION_TOKENS[config.data.task]
     tokens = row * evaluation_rows(config.tier, row, max(1, most // row))
     if config.training.eval_tokens is not None and config.data.task == "corpus":
@@ -210,6 +218,49 @@ def _evaluation(config: RunConfig, vocab_size: int, members: int) -> Memory:
     shard = members * WIDE * -(-parameter_count(config, vocab_size) // config.tier.ranks)
     logits, _ = _logits(config, tokens, _narrow(config), vocab_size)
     return Memory(weights=shard, gradients=shard, moments=2 * shard, logits=logits)
+
+
+def _spectral(config: RunConfig, wavelengths: int, members: int) -> list[Memory]:
+    """Return the moments of a model of spectra."""
+    rows, batch = rows_at_once(config), effective_batch(config)
+    read = reading(config, wavelengths, batch, rows)
+    weights = WIDE * parameter_count(config, wavelengths)
+    of_others = (members - 1) * weights
+    held = weights if rows * config.tier.ranks < batch else 0
+    cast = weights // 2 if read.casts else 0
+    kept = read.inputs + read.kept + read.backwards
+
+    def at(gradients: int, activations: int, logits: int = 0, workspace: int = 0) -> Memory:
+        return Memory(
+            weights=members * weights,
+            gradients=gradients + of_others,
+            moments=2 * members * weights,
+            activations=activations,
+            logits=logits,
+            workspace=workspace,
+        )
+
+    one_way = read.kept // 2 if read.mirrored else 0
+    return [
+        at(held, read.inputs + read.backwards + one_way + cast, 0, read.turning),
+        at(held, kept + cast, read.judged),
+        at(weights, read.inputs + read.backwards + one_way, 0, read.late),
+    ]
+
+
+def _spectral_evaluation(config: RunConfig, wavelengths: int, members: int) -> Memory:
+    """Return what is live while visits are evaluated, forwards and backwards."""
+    rows = evaluation_rows(config.tier, config.seq_len, EVALUATION_VISITS)
+    read = replace(reading(config, wavelengths, rows, rows), mirrored=True)
+    state = members * WIDE * parameter_count(config, wavelengths)
+    return Memory(
+        weights=state,
+        gradients=state,
+        moments=2 * state,
+        activations=read.inputs + read.backwards,
+        logits=read.judged,
+        workspace=read.turning,
+    )
 
 
 def _quadratic(config: RunConfig, vocab_size: int, members: int) -> list[Memory]:

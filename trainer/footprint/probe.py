@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -31,9 +32,14 @@ from trainer.config import DecoderConfig, RunConfig
 from trainer.engines.solo import Unit, _step
 from trainer.footprint.activations import kernel_of
 from trainer.footprint.memory import effective_batch, rows_at_once
+from trainer.losses import Terms
 from trainer.models import build_model
 from trainer.optim import build_optimizer
 from trainer.precision import loss_scaler
+from trainer.spectral_config import SpectralConfig
+from trainer.tasks.ariel.reading import Reading
+from trainer.tasks.ariel.sample import Layout
+from trainer.tasks.ariel.standards import Standards
 
 SHALLOW = (4, 6)
 """Layers of the two models that a deep one is extrapolated from."""
@@ -151,8 +157,10 @@ def _measure(config: RunConfig, vocab_size: int) -> Probed:
             )
         }
     )
-    task, live = _FakeTask(config, vocab_size), LiveStorages()
+    spectral = isinstance(config.model, SpectralConfig)
+    live = LiveStorages()
     with FakeTensorMode(), live, _kernels(config):
+        task = _FakeSpectra(config, vocab_size) if spectral else _FakeTask(config, vocab_size)
         model = build_model(plain, vocab_size)
         unit = Unit(
             config=plain,
@@ -161,7 +169,7 @@ def _measure(config: RunConfig, vocab_size: int) -> Probed:
             parameters=list(model.parameters()),
             optimizer=build_optimizer(model, plain.training),
             scaler=loss_scaler(plain.tier),
-            has_dropout=isinstance(plain.model, DecoderConfig) and plain.model.dropout > 0,
+            has_dropout=plain.has_dropout,
         )
         _step(unit, 0)
         state = live.live
@@ -205,6 +213,33 @@ class _FakeTask:
     def baselines(self) -> dict[str, float]:
         """There are none."""
         return {}
+
+
+class _FakeSpectra(_FakeTask):
+    """Light curves and their loss, without a data set."""
+
+    def __init__(self, config: RunConfig, vocab_size: int) -> None:
+        super().__init__(config, vocab_size)
+        assert isinstance(config.model, SpectralConfig)
+        ones, layout = np.ones(vocab_size), Layout(config.seq_len, vocab_size)
+        standards = Standards(1e-4, ones, ones, ones, 1e-5, ones[:1], ones[:1])
+        self.size = layout.size
+        self.reading = Reading(layout, standards, config.model.predicts)
+        um = [0.7, *np.linspace(1.95, 3.9, vocab_size - 1)]
+        self.terms = Terms(config.loss, config.symbolic, standards.scale, um)
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and targets, as the task has them."""
+        return torch.empty(self.batch_size, self.size), torch.empty(
+            self.batch_size, self.vocab_size
+        )
+
+    def loss(
+        self, model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss as the task computes it."""
+        mirrored = self.terms.needs_mirrored
+        return self.terms.total(self.reading.spectrum(model, inputs, targets, mirrored=mirrored))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ import torch
 from trainer.config import DecoderConfig, QuadraticMLPConfig, RunConfig
 from trainer.models.decoder import Decoder
 from trainer.models.quadratic import QuadraticMLP
+from trainer.models.spectral import Spectral
 from trainer.seeds import Stream, torch_generator
+from trainer.spectral_config import SpectralConfig
 
 
 def build_model(config: RunConfig, vocab_size: int) -> torch.nn.Module:
@@ -19,10 +21,12 @@ def build_model(config: RunConfig, vocab_size: int) -> torch.nn.Module:
 
     Args:
         config: The run config.
-        vocab_size: Input symbols and logits, from the task.
+        vocab_size: Input symbols and logits, from the task; of spectra, wavelengths.
     """
     draw = torch_generator(config.training.seed, Stream.INIT)
     if isinstance(config.model, DecoderConfig):
         return Decoder(config.model, config.tier, vocab_size, config.seq_len, draw)
+    if isinstance(config.model, SpectralConfig):
+        return Spectral(config.model, vocab_size, config.seq_len, draw)
     assert isinstance(config.model, QuadraticMLPConfig)
     return QuadraticMLP(config.model, vocab_size, draw)

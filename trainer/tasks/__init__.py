@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TASKS = {
     "corpus": "trainer.tasks.corpus",
     "modular": "trainer.tasks.modular",
+    "ariel": "trainer.tasks.ariel",
 }
 """Task name (`data.task`) to the module that defines `METRICS`, `SATURATES`, `data_hash`,
 `input_hashes`, `vocab_size`, `tokens_per_step`, `check`, `build`, and `steps_per_epoch` where the
