@@ -137,8 +137,8 @@ def predict(chosen: Chosen, planets: Planets) -> Prediction:
 def judge(chosen: Chosen, predicted: Prediction) -> list[Judged]:
     """Return how well it did, beside the physical baseline; [] where the truth is not known.
 
-    As in training, what is naive comes from the training planets, and the baseline's σ is calibrated
-    on the validation planets.
+    As in training: measured against the task's own reference, and with the baseline's σ calibrated on
+    the validation planets.
 
     Raises:
         InputError: The labels leave nothing to score.
@@ -147,16 +147,12 @@ def judge(chosen: Chosen, predicted: Prediction) -> list[Judged]:
         return []
     import numpy as np
 
-    from trainer.tasks.ariel import open_data, sigma_calibration
+    from trainer.tasks.ariel import sigma_calibration
     from trainer.tasks.ariel.prediction import predict_trial
-    from trainer.tasks.ariel.score import Reference, coverage, rmse_ppm, score, z_scores
-    from trainer.tasks.ariel.splits import split_planets
+    from trainer.tasks.ariel.score import coverage, rmse_ppm, score, z_scores
+    from trainer.tasks.ariel.task import ArielTask
 
-    data, seed = chosen.data, chosen.config.training.seed
-    dataset = open_data(data)
-    parts = split_planets(dataset.planets[: data.planets], data.folds, data.fold, seed)
-    labels = np.stack([dataset.labels[planet] for planet in parts["train"]])
-    reference = Reference.of(labels, data.edition)
+    reference = ArielTask(chosen.config).reference
     val = predict_trial(chosen.config, chosen.folder, "val")
     assert val.truth is not None
     wider = sigma_calibration.fit(val.baseline_mu, val.baseline_sigma, val.truth)

@@ -228,7 +228,7 @@ def test_a_correction_starts_from_the_shrunk_baseline() -> None:
     white = (weight * depth[:, 1:]).sum(1, keepdims=True) / weight.sum(1, keepdims=True)
     kept = relief**2 / (relief**2 + sigma**2)
     np.testing.assert_allclose(found.mu, white + kept * (depth - white), rtol=1e-4)
-    expected = np.sqrt(kept * sigma**2 + task.standards.white_error**2)
+    expected = np.sqrt(kept * sigma**2 + (task.standards.white_error * white) ** 2)
     np.testing.assert_allclose(found.sigma, expected, rtol=1e-3)
     terms = {name: float(value) for name, value in task.terms.each(found.spectrum).items()}
     assert all(abs(value) < 10 for value in terms.values())

@@ -43,7 +43,7 @@ class Reading:
             name: torch.tensor(np.asarray(value), dtype=torch.float32)
             for name, value in {
                 "ln_relief": np.log(standards.relief / s),
-                "white_error": standards.white_error / s,
+                "white_error": standards.white_error,
                 "mean": standards.mean / s,
                 "spread": standards.spread / s,
                 "ln_spread": np.log(standards.spread / s),
@@ -79,7 +79,8 @@ class Reading:
             white = white_light(depth, noise)
             kept = (2 * (constants["ln_relief"] - noise)).sigmoid()  # relief² / (relief² + σ²)
             mu = white + (1 + keep) * kept * (depth - white) + answer
-            start = (kept * (2 * noise).exp() + constants["white_error"] ** 2).log() / 2
+            unsure = constants["white_error"] * white
+            start = (kept * (2 * noise).exp() + unsure**2).log() / 2
         else:
             mu = constants["mean"] + constants["spread"] * (answer + keep)
             start = constants["ln_spread"]

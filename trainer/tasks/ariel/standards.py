@@ -24,7 +24,8 @@ class Standards:
         spread: (283,) standard deviation of the true depths over planets.
         relief: (283,) standard deviation of the true depths about their planet's mean over AIRS, one
             number for FGS1 and one for AIRS.
-        white_error: Root mean square error of the baseline's mean depth over AIRS.
+        white_error: Root mean square error of the baseline's mean depth over AIRS, of that depth: what
+            is not known of a transit's shape makes all depths wrong by one factor.
         feature_mean: (features,) of `FEATURES`, where they are known.
         feature_std: (features,) positive.
     """
@@ -68,7 +69,7 @@ class Standards:
             mean=truth.mean(axis=0),
             spread=np.maximum(truth.std(axis=0), scale),
             relief=np.append(fgs1, np.full(truth.shape[1] - 1, airs)),
-            white_error=_rms(white - level),
+            white_error=_rms(white / level - 1),
             feature_mean=mean,
             feature_std=std,
         )

@@ -16,6 +16,9 @@ import numpy as np
 from trainer.seeds import Stream, generator
 from trainer.tasks.ariel.observations import Observations
 
+FREEDOM = 4
+"""Of the t distribution of the error that all depths of AIRS share: a few fits go quite wrong, and
+training planets are too few to have shown how far."""
 SWAPPED = 0.9
 """Share of the views that have another planet's atmosphere."""
 TALLER = 0.5
@@ -70,7 +73,8 @@ class Viewer:
         )
         self.error = error
         self.single = sigma * _rms((error - common)[:, 1:] / sigma[:, 1:])
-        self.common = _rms(white)
+        level = truth[:, 1:].mean(axis=1, keepdims=True)
+        self.common = level * _rms(white / level)  # (planets, 1)
 
     def draw(self, step: int) -> Views:
         """Return the views of optimizer step `step`, from 0."""
@@ -90,7 +94,8 @@ class Viewer:
         swapped = draw.random((n, 1)) < SWAPPED
         atmosphere = swapped * (height * self.shapes[other] - self.shapes[planets])
         fresh = draw.standard_normal((n, self.single.shape[1])) * self.single[planets]
-        fresh[:, 1:] += draw.standard_normal((n, 1)) * self.common
+        few = draw.standard_t(FREEDOM, (n, 1)) / np.sqrt(FREEDOM / (FREEDOM - 2))
+        fresh[:, 1:] += few * self.common[planets]
         angle = draw.random((n, 1)) * (np.pi / 2)
         error = (np.cos(angle) - 1) * self.error[planets] + np.sin(angle) * fresh
         return Views(rows, mirrored, atmosphere, error)
