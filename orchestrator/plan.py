@@ -294,7 +294,8 @@ def _tier_hint(refusal: str, hardware: Hardware) -> str:
 
 def _objective(template: Template | None, trials: Sequence[Trial]) -> Objective:
     if template is None or "objective" not in template.file.tables:
-        return _reported(objective_of(trials[0].config.data.task), trials)
+        own = {objective_of(trial.config.data.task) for trial in trials}
+        return _reported(own.pop() if len(own) == 1 else Objective(), trials)
     return _reported(template.objective, trials, template.file.place("objective.metric"))
 
 

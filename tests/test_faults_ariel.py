@@ -14,8 +14,8 @@ import pytest
 
 from tests.ariel_files import ADC, EXPOSURES, SPECTRUM, SYSTEM, Set, write_frame, write_set
 from trainer.errors import InputError
-from trainer.tasks.ariel.check import check
 from trainer.tasks.ariel.dataset import open_dataset, read_visits
+from trainer.tasks.ariel.inspection import check
 from trainer.tasks.ariel.visit import Fault, Visits
 
 PLANETS = {11: 1, 5: 2}

@@ -137,8 +137,10 @@ def test_tasks_are_compared(tmp_path: Path) -> None:
     assert {(t.changed["task"], t.config.data.task) for t in plan.trials} == {
         ("corpus", "corpus"),
         ("modular", "modular"),
+        ("ariel", "ariel"),
     }
     assert {t.config.training.batch_size for t in plan.trials} == {16, "full"}
+    assert plan.objective.metric == "val/loss"  # what all of them report
 
 
 def test_a_scale_makes_options_small_and_keeps_their_ratios(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from tests.ariel_files import (
     write_set,
 )
 from trainer.tasks.ariel import calibration_reference, tables
-from trainer.tasks.ariel.check import check
 from trainer.tasks.ariel.dataset import open_dataset, read_visits
 from trainer.tasks.ariel.detector import read_detector
+from trainer.tasks.ariel.inspection import check
 from trainer.tasks.ariel.layout import AIRS, FGS1, VisitFiles
 
 PLANETS = {11: 1, 5: 2}

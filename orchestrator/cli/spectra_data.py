@@ -48,7 +48,7 @@ def check(
         console.be_quiet()
     from orchestrator.data_table import FORMATS, render_faults
     from trainer.errors import InputError
-    from trainer.tasks.ariel.check import check as look
+    from trainer.tasks.ariel.inspection import check as look
 
     check_choice("format", output, FORMATS)
     try:

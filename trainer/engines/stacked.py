@@ -36,7 +36,8 @@ class StackedEngine(SoloEngine):
         """Build the member's model and optimizer at step 0, from its seed."""
         super().add(key, config, task)
         if pays(config, task):
-            self.shapes[key] = repr((config.model, config.data, task.batch_size))
+            learned = (config.model, config.data, config.loss, config.symbolic)
+            self.shapes[key] = repr((*learned, task.batch_size))
 
     def remove(self, key: str) -> None:
         """Forget a member."""

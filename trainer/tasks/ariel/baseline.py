@@ -220,10 +220,11 @@ class _Measurement:
         variance = np.zeros(len(columns))
         for one in self.shape.likely:
             if columns[0] > 0 or not len(self.airs):
-                depth = found.depth * one.depth / self.shape.depth
+                change: np.ndarray | float = one.depth - self.shape.depth
             else:
-                depth = self._solve(seen, columns, one.covered, one.darkened)[0].depth
-            variance += one.weight * (depth - found.depth) ** 2
+                other, _ = self._solve(seen, columns, one.covered, one.darkened)
+                change = other.depth - found.depth
+            variance += one.weight * change**2
         return variance
 
     def _limb(self, columns: np.ndarray, curves: Curves) -> Limb:

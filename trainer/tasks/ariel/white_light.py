@@ -202,7 +202,7 @@ class _Fit:
 
     def slopes(self, theta: np.ndarray) -> np.ndarray:
         """Return the derivatives of the flux by depth and depth × w, (frames, 2)."""
-        shape = in_frames(self.table, self.path(theta), self.all_h, self.samples)
+        shape = in_frames(self.table, self.path(theta), self.times_h, self.samples)
         return np.asarray(-self.drift[:, None] * np.stack(shape, axis=1))
 
     @property
