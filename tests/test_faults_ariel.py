@@ -221,6 +221,12 @@ class TestBadTables:
             (cell("wl_1", "-0.1"), "train.csv", "wl_1 is -0.1, expected a depth"),
             (cell("Rs", "nan"), "train_star_info.csv", "Rs is no number, expected a number"),
             (cell("Ts", "0"), "train_star_info.csv", "Ts is 0, expected more than 0"),
+            (
+                cell("P", "1e300"),
+                "train_star_info.csv",
+                "P is 1e+300, expected 0.001 to 1e+07 days",
+            ),
+            (cell("sma", "1e-9"), "train_star_info.csv", "sma is 1e-09, expected 1 to 1e+06"),
             (cell("e", "1"), "train_star_info.csv", "e is 1, expected 0 <= e < 1"),
         ],
     )
@@ -272,6 +278,34 @@ class TestBadTables:
             open_dataset(written.root)
         for file in ("train.csv", "train_star_info.csv"):
             assert f"{file}: planet_ids 11, 5 in more than one row" in str(refused.value)
+
+    def test_a_planet_with_two_folders_is_named(self, written: Set) -> None:
+        shutil.copytree(written.root / "train" / "11", written.root / "train" / "011")
+        with pytest.raises(InputError, match="planet 11 has two folders, 011 and 11"):
+            open_dataset(written.root)
+        (fault,) = check(written.root, quick=True).faults
+        assert fault.file == "train" and "two folders" in fault.message
+
+    @pytest.mark.parametrize("spoilt_by", ["a folder", "a link to itself", "an open quote"])
+    def test_a_table_that_is_no_file(self, spoilt_by: str, written: Set) -> None:
+        table = written.root / "train.csv"
+        text = table.read_text()
+        table.unlink()
+        if spoilt_by == "a folder":
+            table.mkdir()
+            (table / "x").touch()
+        elif spoilt_by == "a link to itself":
+            table.symlink_to(table.name)
+        else:
+            table.write_text(text + '"')
+        faults = check(written.root, quick=True).faults
+        assert [fault.file for fault in faults] == ["train.csv"]
+
+    def test_times_that_are_words(self, written: Set) -> None:
+        file = written.root / "axis_info.parquet"
+        pq.write_table(pa.table({"AIRS-CH0-axis0-h": ["x"] * 40}), file)
+        with pytest.raises(InputError, match="no numbers in a column AIRS-CH0-axis0-h"):
+            open_dataset(written.root)
 
     def test_no_data_set(self, tmp_path: Path, written: Set) -> None:
         with pytest.raises(InputError, match="no such folder"):

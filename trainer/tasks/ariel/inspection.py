@@ -94,7 +94,10 @@ def check(
             )
             faults.append(Fault(LABELS_FILE[edition], None, message))
         dataset = surveyed.dataset
-        folders = planet_folders(root, part) if (root / part).is_dir() else {}
+        try:
+            folders = planet_folders(root, part)
+        except FileError:  # among the fatal ones of the survey
+            folders = {}
         planets += len(folders)
         if dataset is not None:
             faults += dataset.faults

@@ -131,13 +131,21 @@ def planet_folders(root: Path, part: PartName) -> dict[int, Path]:
     """Return the folders of a part by planet, ascending; what is not named by a number is none.
 
     Raises:
-        FileError: The part has no folder.
+        FileError: The part has no folder, or a planet two.
     """
     folder = root / part
     if not folder.is_dir():
         raise FileError(folder, "no such folder: expected one folder a planet in it")
-    found = (path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
-    return dict(sorted((int(path.name), path) for path in found))
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not (path.name.isascii() and path.name.isdecimal() and path.is_dir()):
+            continue
+        planet = int(path.name)
+        if planet in found:
+            both = f"{found[planet].name} and {path.name}"
+            raise FileError(folder, f"planet {planet} has two folders, {both}: expected one")
+        found[planet] = path
+    return dict(sorted(found.items()))
 
 
 def find_visits(root: Path, planet_id: int, folder: Path) -> tuple[list[VisitFiles], list[Fault]]:
@@ -169,5 +177,7 @@ def find_visits(root: Path, planet_id: int, folder: Path) -> tuple[list[VisitFil
 
 def _missing(files: VisitFiles) -> Iterator[FileError]:
     for path in files.all():
-        if not path.is_file():
+        if path.is_dir():
+            yield FileError(path, "a folder, expected a parquet file")
+        elif not path.is_file():
             yield FileError(path, "missing" if path.parent.is_dir() else "missing, with its folder")

@@ -31,6 +31,15 @@ from trainer.tasks.ariel.visit import WAVELENGTHS, FileError, System
 SPECTRUM = tuple(f"wl_{number}" for number in range(1, WAVELENGTHS + 1))
 FGS1_UM = 0.7
 """The wavelength of FGS1 where `wavelengths.csv` is missing."""
+PROBABLE = {
+    "Rs": (1e-3, 1e4, "solar radii"),
+    "Ms": (1e-3, 1e4, "solar masses"),
+    "Ts": (100, 1e6, "K"),
+    "P": (1e-3, 1e7, "days"),
+    "sma": (1, 1e6, "stellar radii"),
+}
+"""Least, most and unit of what a system can be, generously: a slip of the pen beyond it would be the
+scale that all other systems are standardised by."""
 MOST_NAMED = 5
 """Names that a message spells out."""
 
@@ -156,9 +165,11 @@ def _improbable(system: System, names: list[str]) -> str:
     for name, value in values.items():
         if not math.isfinite(value):
             return f"{name} is {_shown(value)}, expected a number"
-    for name in ("Rs", "Ms", "Ts", "P", "sma"):
+    for name, (least, most, unit) in PROBABLE.items():
         if values[name] <= 0:
             return f"{name} is {values[name]:g}, expected more than 0"
+        if not least <= values[name] <= most:
+            return f"{name} is {values[name]:g}, expected {least:g} to {most:g} {unit}"
     if not 0 <= system.e < 1:
         return f"e is {system.e:g}, expected 0 <= e < 1"
     if not 0 < system.i <= 180:
@@ -231,15 +242,16 @@ def axis(root: Path) -> Axis:
     if not file.is_file():
         return Axis()
     columns = parquet.numbers(file)
+    times = f"{AIRS.name}-axis0-h"
     times_h, integration_s, um = (
-        _without_padding(file, columns, f"{AIRS.name}-{name}")
-        for name in ("axis0-h", "integration_time", "axis2-um")
+        _without_padding(file, columns, name)
+        for name in (times, f"{AIRS.name}-integration_time", f"{AIRS.name}-axis2-um")
     )
-    exposures_h = None
-    if times_h is not None:
-        exposures_h = times_h[: times_h.size // 2 * 2].reshape(-1, 2).mean(axis=1)
-        if not (np.diff(exposures_h) > 0).all():
-            raise FileError(file, f"{AIRS.name}-axis0-h: expected times that ascend")
+    if times_h is None:  # the published cadence would be a guess beside a file of times
+        raise FileError(file, f"no numbers in a column {times}, expected hours of the reads")
+    exposures_h = times_h[: times_h.size // 2 * 2].reshape(-1, 2).mean(axis=1)
+    if not (np.diff(exposures_h) > 0).all():
+        raise FileError(file, f"{times}: expected times that ascend")
     seconds = AIRS.integration_s
     if integration_s is not None and integration_s.size > 1:
         seconds = float(integration_s[0]), float(integration_s[1])
@@ -268,15 +280,21 @@ def read(file: Path) -> Rows:
     """Return a CSV file.
 
     Raises:
-        FileError: It is missing, no text, or has no header.
+        FileError: It is missing, cannot be read, is no CSV, or has no header.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [[value.strip() for value in row] for row in csv.reader(lines) if any(row)]
+            rows = [
+                [value.strip() for value in row]
+                for row in csv.reader(lines, strict=True)
+                if any(row)
+            ]
     except FileNotFoundError:
         raise FileError(file, "missing") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileError(file, f"not a CSV file: {error}") from None
+    except OSError as error:  # a folder, a link to itself, no permission
+        raise FileError(file, f"cannot be read: {error.strerror}") from None
     if not rows:
         raise FileError(file, "empty, expected a line of column names")
     return Rows(file, rows[0], rows[1:])
