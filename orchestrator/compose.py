@@ -110,6 +110,7 @@ class Composition:
         for one, other in _INSTEAD.items():
             if one in layer.settings and other not in layer.settings:
                 settings.pop(other, None)
+        _refuse_both(layer)
         return replace(self, settings=settings | dict(layer.settings), notes=notes)
 
     def at(self, point: Mapping[str, tuple[Any, str]]) -> Composition:
@@ -127,6 +128,21 @@ class Composition:
             for name in idle:
                 del settings[name]
         return replace(self, settings=settings | dict(point), notes=notes)
+
+
+def _refuse_both(layer: Layer) -> None:
+    """Refuse one origin that counts the same in two units; a snapshot has none for the other."""
+    given = {key: item for key, item in layer.settings.items() if item[0] is not None}
+    problems = [
+        Problem(
+            f"got {epochs} = {given[epochs][0]} and {steps} = {given[steps][0]}, expected one of them",
+            given[epochs][1],
+        )
+        for epochs, steps in IN_EPOCHS.items()
+        if epochs in given and steps in given
+    ]
+    if problems:
+        raise UsageError(*problems)
 
 
 _INSTEAD = {**IN_EPOCHS, **{steps: epochs for epochs, steps in IN_EPOCHS.items()}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -92,11 +91,6 @@ class Planets:
 
     source: Dataset | Literal["test"]
     words: str
-
-    @property
-    def faults(self) -> Sequence[object]:
-        """Planets of the data set that cannot be used, each with what is wrong."""
-        return () if self.source == "test" else self.source.faults
 
 
 def planets_of(data: ArielData, folder: Path | None, part: str | None) -> Planets:

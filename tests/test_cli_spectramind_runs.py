@@ -93,6 +93,30 @@ def test_training_ends_with_the_score_beside_the_baseline_and_the_naive_answer(
     assert (objective["metric"], objective["mode"]) == ("val/score", "max")
 
 
+def test_training_says_what_it_leaves_out_and_that_a_run_failed(
+    program: Program, without_test: Path
+) -> None:
+    program.name = "spectramind"
+    broken = shutil.copytree(without_test, program.folder / "broken")
+    planet, *others = sorted((broken / "train").iterdir())
+    (planet / "FGS1_signal_0.parquet").write_bytes(b"cut")
+    here = (f"data.dataset_path={broken}", "--gpus", "0")
+    done = program("train", *small()[1:], *here)
+    assert done.code == 0, done.err
+    assert f"left out: train/{planet.name}/FGS1_signal_0.parquet (planet {planet.name}):" in done.err
+    for other in others:
+        (other / "FGS1_signal_0.parquet").write_bytes(b"cut")
+    failed = program("train", *small()[1:], *here)
+    assert failed.code in (2, 3) and "nothing to train" not in failed.err, failed.err
+
+
+def test_steps_and_epochs_are_not_both_given(program: Program) -> None:
+    program.name = "spectramind"
+    refused = program("train", *small(), "training.steps=5")
+    assert refused.code == 2
+    assert "got training.epochs = 2 and training.steps = 5, expected one of them" in refused.err
+
+
 def test_kaggle_safe_stops_at_each_limit_and_resume_ends_as_an_unbroken_run(
     program: Program,
 ) -> None:

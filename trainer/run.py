@@ -103,7 +103,7 @@ class Run:
         else:
             self.engine.restore(self.id, state)
         self._log_computation()
-        return note
+        return "; ".join(filter(None, [note, self.task.left_out]))
 
     def _begin(self, note: str) -> Verdict:
         """Say where it begins; rows that the checkpoint has may have been lost elsewhere."""

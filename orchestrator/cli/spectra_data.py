@@ -63,7 +63,7 @@ def check(
     looked_at = f"{_counted(report.planets, 'planet')}, {_counted(report.visits, 'whole visit')}"
     if report.faults:
         console.say(f"{_counted(len(report.faults), 'fault')} in {looked_at}")
-        console.say(f"next: mend them, or {calibrate_it} leaves those planets and visits out")
+        console.say(f"next: mend them; {calibrate_it} leaves out what can be left out")
         return Exit.USAGE
     console.say(f"nothing is missing or malformed: {looked_at}, edition {report.edition}")
     console.say(f"next: {calibrate_it}")

@@ -82,11 +82,9 @@ def predict(
         if chosen.note:
             who = f"{chosen.note}," if chosen.trial_id in chosen.note else f"{who} ({chosen.note})"
         console.say(f"{who} predicts {planets.words}")
-        for fault in planets.faults:
-            console.say(f"note: left out: {fault}")
         predicted = spectra.predict(chosen, planets)
-        for fault in predicted.faults:
-            console.say(f"note: left out: {fault}")
+        for line in predicted.left_out:
+            console.say(f"note: left out: {line}")
         judged = spectra.judge(chosen, predicted)
         write_submission(out, predicted.planet_ids.tolist(), predicted.mu, predicted.sigma)
     except InputError as error:

@@ -277,9 +277,9 @@ def _close(outcome: Outcome) -> int:
         console.say(f"stopped: {done} of {len(outcome.trials)} trials ended")
         console.say(f"next: arbiter resume {shown}")
         return outcome.exit_code
-    if not outcome.trained:
-        console.say("nothing to train: every trial had ended before (--fresh trains anew)")
     failed = sum(t.reason is not None and t.reason.failure for t in outcome.trials)
+    if not outcome.trained and not failed:
+        console.say("nothing to train: every trial had ended before (--fresh trains anew)")
     if failed:
         console.say(f"{failed} of {len(outcome.trials)} trials failed: the leaderboard says why")
         again = "; ablation.retry_failed=N says how often" if outcome.ablation else ""

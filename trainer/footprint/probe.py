@@ -181,6 +181,8 @@ def _measure(config: RunConfig, vocab_size: int) -> Probed:
 class _FakeTask:
     """A task's batches and loss, without its data. Implements `trainer.tasks.Task` where steps ask."""
 
+    left_out = ""
+
     def __init__(self, config: RunConfig, vocab_size: int) -> None:
         self.vocab_size = vocab_size
         self.batch_size = min(effective_batch(config), 2 * rows_at_once(config))  # more are alike

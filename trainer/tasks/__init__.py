@@ -39,12 +39,14 @@ class Task(Protocol):
         batch_size: Effective batch in sequences.
         tokens_per_step: Tokens that one optimizer step learns from.
         tokens_per_evaluation: Tokens that the evaluation every `training.eval_interval` steps reads.
+        left_out: What of the data could not be used, in one line; empty where all could.
     """
 
     vocab_size: int
     batch_size: int
     tokens_per_step: int
     tokens_per_evaluation: int
+    left_out: str
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs (batch, …) and targets (batch, …) of optimizer step `step`, from 0."""

@@ -102,6 +102,8 @@ def table(operation: str, p: int) -> tuple[np.ndarray, np.ndarray]:
 class ModularTask:
     """The task as one member sees it; inputs are (a, b, "="), the target is the result."""
 
+    left_out = ""
+
     def __init__(self, config: RunConfig) -> None:
         import numpy as np
         import torch

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainer.tasks.ariel.baseline import baselines_of, combine
+from trainer.tasks.ariel.baseline import baselines_of, combine, unfitted
 from trainer.tasks.ariel.dataset import Dataset, content_hash, read_visits
 from trainer.tasks.ariel.sample import FEATURES
-from trainer.tasks.ariel.visit import Fault, System, Visits
+from trainer.tasks.ariel.visit import System, Visits
 
 OUT_OF_TRANSIT = 0.01
 """Profile up to which a frame counts as out of transit."""
@@ -36,7 +36,7 @@ class Observations:
         sigma: (n, 283) its standard deviation.
         features: (n, features) `FEATURES`, not standardised; NaN where something is not known.
         truth: (n, 283) true depth; None where it is not known.
-        faults: Visits that could not be read.
+        left_out: What could not be read or fitted, and why, a line each.
     """
 
     planet_ids: np.ndarray
@@ -48,7 +48,7 @@ class Observations:
     sigma: np.ndarray
     features: np.ndarray
     truth: np.ndarray | None
-    faults: tuple[Fault, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def rows_of(self, planets: Sequence[int]) -> np.ndarray:
         """Return the rows of all visits of some planets, in the order of the rows."""
@@ -84,7 +84,9 @@ def observe(
     """
     visits = read_visits(dataset, planets, frames, memory_map=memory_map, workers=workers)
     fits = baselines_of(visits, dataset.systems, content_hash(dataset, planets))
-    return of_visits(visits, fits, dataset.systems, dataset.labels)
+    seen = of_visits(visits, fits, dataset.systems, dataset.labels)
+    before, after = map(str, dataset.faults), unfitted(visits, dataset.systems, fits)
+    return replace(seen, left_out=(*before, *seen.left_out, *after))
 
 
 def of_visits(
@@ -116,7 +118,7 @@ def of_visits(
         sigma=sigma,
         features=_features(ids, fits, systems, depth, sigma),
         truth=np.stack([labels[int(planet)] for planet in ids]) if known else None,
-        faults=visits.faults,
+        left_out=tuple(map(str, visits.faults)),
     )
 
 

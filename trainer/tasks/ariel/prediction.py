@@ -17,7 +17,6 @@ from trainer.spectral_config import ArielData
 from trainer.tasks.ariel.dataset import Dataset
 from trainer.tasks.ariel.observations import Observations, observe
 from trainer.tasks.ariel.task import ArielTask
-from trainer.tasks.ariel.visit import Fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Prediction:
         baseline_mu: (n, 283) of the physical baseline.
         baseline_sigma: (n, 283) as the baseline says it.
         truth: (n, 283); None where it is not known.
-        faults: Visits that could not be read.
+        left_out: What could not be read or fitted, and why, a line each.
     """
 
     planet_ids: np.ndarray
@@ -42,7 +41,7 @@ class Prediction:
     baseline_mu: np.ndarray
     baseline_sigma: np.ndarray
     truth: np.ndarray | None
-    faults: tuple[Fault, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def predict_trial(
@@ -85,7 +84,7 @@ def predict_trial(
         baseline_mu=np.maximum(seen.depth[first], 0),
         baseline_sigma=seen.sigma[first],
         truth=None if seen.truth is None else seen.truth[first],
-        faults=seen.faults,
+        left_out=seen.left_out,
     )
 
 

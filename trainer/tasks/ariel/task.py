@@ -25,6 +25,8 @@ from trainer.tasks.ariel.splits import split_planets
 from trainer.tasks.ariel.standards import Standards
 from trainer.tasks.ariel.views import Viewer
 
+MOST_TOLD = 3
+"""Faults of a data set that a run names."""
 MOST_VISITS = 64
 """Visits that an evaluation reads at once, where the tier asks for no less."""
 
@@ -74,6 +76,7 @@ class ArielTask:
             config.tier.cpus,
         )
         self.splits = _splits(self.seen, planets, config)
+        self.left_out = _told(self.seen.left_out, data.dataset_path)
         train = self.splits["train"]
         assert self.seen.truth is not None and isinstance(config.training.batch_size, int)
         self.vocab_size = WAVELENGTHS
@@ -221,13 +224,22 @@ def _splits(seen: Observations, planets: Sequence[int], config: RunConfig) -> di
     rows = {name: seen.rows_of(part) for name, part in parts.items()}
     for name, found in rows.items():
         if not len(found):
-            fault = f"; the first fault: {seen.faults[0]}" if seen.faults else ""
+            fault = f"; the first fault: {seen.left_out[0]}" if seen.left_out else ""
             raise InputError(
                 f"data.dataset_path: none of the {len(parts[name])} planets of the {name} split can"
                 f" be read{fault}",
                 hint=f"spectramind data check {data.dataset_path}",
             )
     return rows
+
+
+def _told(lines: Sequence[str], path: str) -> str:
+    """Say in one line what of a data set is left out; nothing where nothing is."""
+    if not lines:
+        return ""
+    more = len(lines) - MOST_TOLD
+    rest = f"; {more} more, all by spectramind data check {path}" if more > 0 else ""
+    return f"left out: {'; '.join(lines[:MOST_TOLD])}{rest}"
 
 
 @lru_cache(maxsize=2)

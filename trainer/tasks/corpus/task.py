@@ -20,6 +20,8 @@ MOST_TOKENS = 16_384
 class CorpusTask:
     """Windows of `seq_len` tokens and, as targets, the tokens that follow each."""
 
+    left_out = ""
+
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.data, CorpusData) and isinstance(config.training.batch_size, int)
         tokens = token_cache.load(config, corpus.data_hash(config))
