@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.ablation.settings import AblationSettings
-from orchestrator.ablation.variants import AXIS, around_baseline
+from orchestrator.ablation.variants import AXIS, around_baseline, untried
 from orchestrator.automatic import choose, sayings
 from orchestrator.axis import Axis
 from orchestrator.compose import Composition, Layer, fill, named
@@ -143,6 +143,8 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     if reading.ablation is not None:
         place = reading.place_about("baseline")
         space = around_baseline(space, composition, reading.ablation, place)
+        if reading.ablation.mode == "leave-one-out":
+            composition.notes.extend(untried(space))
     check_space(space, len(chosen), most, reading.method, reading.space_place)
     strategy = make_strategy(reading.method, space, reading.search.seed, reading.method_place)
     facts: dict[tuple[Any, ...], tuple[str, int]] = {}

@@ -86,6 +86,9 @@ def test_leave_one_out_takes_the_value_of_an_axis_that_is_off() -> None:
         {"weight_decay": 0.1, "warmup_steps": 0},
         {"weight_decay": 0.0, "warmup_steps": 0},
     ]
+    untried = [note for note in plan.notes if "untried" in note]
+    assert len(untried) == 2 and "training.weight_decay=0.05 untried" in untried[0]
+    assert "ablation.baseline='training.weight_decay=0.05' starts from it" in untried[0]
     assert "training.learning_rate: got 0.001, 0.01, leave-one-out needs" in refusal(
         RATE, "ablation.mode=leave-one-out"
     )

@@ -103,7 +103,9 @@ def test_training_says_what_it_leaves_out_and_that_a_run_failed(
     here = (f"data.dataset_path={broken}", "--gpus", "0")
     done = program("train", *small()[1:], *here)
     assert done.code == 0, done.err
-    assert f"left out: train/{planet.name}/FGS1_signal_0.parquet (planet {planet.name}):" in done.err
+    assert (
+        f"left out: train/{planet.name}/FGS1_signal_0.parquet (planet {planet.name}):" in done.err
+    )
     for other in others:
         (other / "FGS1_signal_0.parquet").write_bytes(b"cut")
     failed = program("train", *small()[1:], *here)

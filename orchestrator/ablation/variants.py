@@ -50,6 +50,24 @@ def around_baseline(
     return replace(space, baseline=point_of(space.axes, composition, given, place))
 
 
+def untried(space: Space) -> list[str]:
+    """Return a sentence for each axis of which leaving one out tries not all values.
+
+    Args:
+        space: With its baseline.
+    """
+    notes = []
+    base = space.baseline or {}
+    for axis in space.axes:
+        idle = [v for v in axis.values if not is_off(v) and v != base.get(axis.key)]
+        if idle and axis.key in base:
+            notes.append(
+                f"leave-one-out leaves {axis.key}={','.join(map(str, idle))} untried: the baseline"
+                f" has {base[axis.key]}; ablation.baseline='{axis.key}={idle[0]}' starts from it"
+            )
+    return notes
+
+
 def _parts(config: RunConfig) -> list[Axis]:
     """Return an axis for each part of a run's loss that is on: a penalty, or a symbolic rule."""
     if config.data.task != "ariel":
