@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests import trainer_help as help
 from trainer.errors import InputError
 from trainer.tasks.ariel.dataset import Dataset, open_dataset, read_visits
 from trainer.tasks.ariel.layout import AIRS, FGS1
@@ -286,6 +288,29 @@ def test_an_interrupted_data_set_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
     simulate(tmp_path / "empty", recipe)  # the same folder, not another in its place
     assert open_dataset(tmp_path / "empty").planets == (100_001, 100_002)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_killed_process_left_is_no_obstacle_and_goes(there: bool, tmp_path: Path) -> None:
+    root, recipe = tmp_path / "data", replace(SMALL, exposures=16, rows=1, fgs1_side=2)
+    if there:
+        root.mkdir()
+    assert help.in_process(_simulate_and_die, root, recipe) == help.KILLED
+    assert len([*tmp_path.rglob(".data.*")]) == 1
+    simulate(root, recipe)
+    assert not [*tmp_path.rglob(".data.*")]
+    assert open_dataset(root).planets == (100_001, 100_002)
+
+
+def _simulate_and_die(root: Path, recipe: Recipe) -> None:
+    simulate(root, recipe, progress=lambda done, total: os._exit(help.KILLED))
+
+
+def test_a_place_where_no_folder_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "file" / "data", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="no folder can be made there"):
+            simulate(root, SMALL)
 
 
 def test_the_built_in_data_set_grows_and_keeps_its_planets(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,3 +183,20 @@ def test_the_streak_survives_an_interruption_inside_it(tmp_path: Path) -> None:
     again, _ = help.run(groks(), tmp_path / "b", broken)
     assert (again.step, again.detail) == (result.step, result.detail)
     assert broken.rows() == unbroken.rows()
+
+
+def test_a_full_disk_fails_no_run(tmp_path: Path) -> None:
+    config, folder = help.modular(), tmp_path / "full"
+    whole, _ = help.run(config, tmp_path / "whole")
+    assert help.in_process(_train_where_little_fits, config, folder) == help.KILLED
+    assert help.steps_on_disk(folder) == []
+    result, _ = help.run(config, folder)
+    assert (result.reason, result.final) == (Reason.FINISHED, whole.final)
+
+
+def _train_where_little_fits(config: RunConfig, folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+    try:
+        help.run(config, folder)
+    except OSError as error:
+        os._exit(help.KILLED if error.errno == errno.EFBIG else 1)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from trainer.checkpoint_files import (
@@ -31,6 +32,7 @@ from trainer.checkpoint_files import (
     sha256,
     verify,
 )
+from trainer.disk import of_the_system
 from trainer.errors import InputError
 
 MODEL_FILE, OPTIMIZER_FILE = "model.safetensors", "optimizer.safetensors"
@@ -89,8 +91,8 @@ class CheckpointStore:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
-            save_file(_contiguous(checkpoint.model), draft / MODEL_FILE)
-            save_file(_contiguous(checkpoint.optimizer), draft / OPTIMIZER_FILE)
+            _write(checkpoint.model, draft / MODEL_FILE)
+            _write(checkpoint.optimizer, draft / OPTIMIZER_FILE)
             files = {}
             for name in (MODEL_FILE, OPTIMIZER_FILE):
                 files[name] = {
@@ -163,6 +165,13 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
         for draft in self.directory.glob(".tmp-*"):
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    try:
+        save_file(_contiguous(tensors), file)
+    except SafetensorError as error:
+        raise of_the_system(error, file) from error
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

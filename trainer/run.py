@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from trainer.board import TensorBoard
 from trainer.checkpoint import Checkpoint, CheckpointStore
 from trainer.computation import computation_of
+from trainer.disk import takes_no_more
 from trainer.engines import Advance, Engine, State
 from trainer.epochs import in_steps
 from trainer.errors import DivergedError, InputError
@@ -321,6 +322,9 @@ class Run:
         self._end(Reason.FINISHED, detail, final)
 
     def _fail(self, error: Exception) -> None:
+        if takes_no_more(error):  # no fault of this run: it goes on from its checkpoint
+            self.lock.release()
+            raise error
         self.on_error(error)
         if isinstance(error, DivergedError):
             self._end(Reason.DIVERGED, str(error))

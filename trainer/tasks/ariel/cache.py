@@ -7,7 +7,6 @@ header. It is written under another name and renamed: an entry is whole or not t
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -83,14 +82,16 @@ def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    from trainer.disk import of_the_system
+
     whole = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     handle, draft = tempfile.mkstemp(dir=file.parent, prefix=".tmp-")
     os.close(handle)
     try:
         try:
             save_file(whole, draft, metadata={"sha256": _sha256(whole.items())})
-        except SafetensorError as error:  # what it calls a disk that is full
-            raise OSError(errno.EIO, str(error), str(file)) from error
+        except SafetensorError as error:
+            raise of_the_system(error, file) from error
         Path(draft).replace(file)
     finally:
         Path(draft).unlink(missing_ok=True)

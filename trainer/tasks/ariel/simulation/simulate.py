@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +51,9 @@ FOLDERS: dict[Part, PartName] = {Part.TRAIN: "train", Part.TEST: "test"}
 Progress = Callable[[int, int], None]
 """Is told how many planets are written, of how many."""
 
+NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+"""What the system says of a place where no folder can be."""
+
 
 def simulate(
     root: Path, recipe: Recipe, *, workers: int = 1, progress: Progress | None = None
@@ -64,7 +70,7 @@ def simulate(
         progress: Called after each planet.
 
     Raises:
-        InputError: The folder is not empty, or a file of the recipe cannot be used.
+        InputError: The folder is not empty or cannot be made, or a file of the recipe cannot be used.
         OSError: The disk is full or cannot be written to.
     """
     check_empty(root)
@@ -87,8 +93,10 @@ def check_empty(root: Path) -> None:
     Raises:
         InputError: It does, or is no folder.
     """
-    if root.is_dir():
-        if any(root.iterdir()):
+    with _placed(root):
+        there = root.is_dir()
+    if there:
+        if set(root.iterdir()) - set(_abandoned(root, root)):
             raise InputError(f"{root}: the folder is not empty", "the name of a new folder")
     elif os.path.lexists(root):
         raise InputError(f"{root}: got a file, expected a new folder", "the name of a new folder")
@@ -99,11 +107,13 @@ def drafted(root: Path) -> Iterator[Path]:
     """Give a folder whose content stands in `root` at the end, and is removed at an error."""
     root = root.absolute()
     there = root.is_dir()  # then it may be where somebody stands, or a mount: it is kept
-    if not there:
-        root.parent.mkdir(parents=True, exist_ok=True)
-    draft = (root if there else root.parent) / f".{root.name}.{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
-    draft.mkdir()
+    folder = root if there else root.parent
+    draft = folder / f"{_draft_of(root)}{os.getpid()}"
+    with _placed(root):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in _abandoned(folder, root):
+            shutil.rmtree(old, ignore_errors=True)
+        draft.mkdir()
     try:
         yield draft
         if there:
@@ -113,6 +123,41 @@ def drafted(root: Path) -> Iterator[Path]:
             draft.replace(root)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _placed(root: Path) -> Iterator[None]:
+    """Say of a place where no folder can be that it is wrong."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        message = f"{root}: no folder can be made there: {error.strerror}"
+        raise InputError(message, "the name of a new folder") from error
+
+
+def _draft_of(root: Path) -> str:
+    """Return what the names of the drafts of this machine begin with; a process id ends them."""
+    return f".{root.absolute().name}.{socket.gethostname()}."
+
+
+def _abandoned(folder: Path, root: Path) -> list[Path]:
+    """Return the drafts that processes of this machine left when they were killed."""
+    drafts = folder.glob(f"{glob.escape(_draft_of(root))}*")
+    ends = [(draft, draft.name.rpartition(".")[2]) for draft in drafts]
+    own = str(os.getpid())
+    return [d for d, pid in ends if pid == own or (pid.isdecimal() and not _runs(int(pid)))]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_tables(root: Path, recipe: Recipe, sources: Sources, planets: Sequence[Planet]) -> None:
