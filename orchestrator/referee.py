@@ -15,6 +15,7 @@ from typing import Literal
 
 import yaml
 
+from orchestrator.errors import Problem, StorageError
 from orchestrator.layout import write_whole
 from orchestrator.ledger import Ledger, State
 from orchestrator.lessons import LEARNED, STEPPED_DOWN, Lessons
@@ -61,6 +62,7 @@ class Referee:
         self.ledger = Ledger.open(path)
         self.trials_folder = trials_folder
         self._lessons = Lessons(self.ledger)
+        self._refused: Problem | None = None
         self._pending: list[tuple[str, int, dict[str, float]]] = []
         self._committed_at = time.monotonic()
 
@@ -151,11 +153,20 @@ class Referee:
         self._pending = []
         self._committed_at = time.monotonic()
 
+    def disk_refused(self, problem: Problem) -> None:
+        """Take that a process could write nothing more: the sweep stops, and no trial has failed."""
+        self._refused = problem
+
     def died(self, trial_ids: Sequence[str], detail: str) -> list[str]:
         """Take the death of a cohort's process; return the trials to run again.
 
         A trial whose process died more than `MOST_DEATHS` times has failed.
+
+        Raises:
+            StorageError: It died because the disk takes no more.
         """
+        if self._refused is not None:
+            raise StorageError(self._refused)
         self.flush()
         again = []
         for trial_id in trial_ids:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import Problem, StorageError
 from orchestrator.layout import RunDirectory
 from orchestrator.ledger import Ledger, State
 from orchestrator.referee import MOST_DEATHS, Referee
@@ -101,3 +102,13 @@ def test_the_ledger_has_one_referee(directory: RunDirectory, referee: Referee) -
     again.close()
     with contextlib.closing(Ledger.read(directory.ledger)) as ledger:
         assert ledger.sweep()["name"] == "tiny"
+
+
+def test_a_full_disk_stops_the_sweep_and_fails_no_trial(
+    directory: RunDirectory, referee: Referee
+) -> None:
+    referee.disk_refused(Problem("the disk refused: No space left on device", "step-7"))
+    for _ in range(MOST_DEATHS + 1):
+        with pytest.raises(StorageError, match="step-7: the disk refused: No space"):
+            referee.died(ids(directory), "gone")
+    assert all(trial.pending for trial in trials_of(directory.path))

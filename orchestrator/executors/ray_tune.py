@@ -41,6 +41,7 @@ from orchestrator.executors.ray_cluster import (  # noqa: E402
 from orchestrator.executors.ray_metrics import Gauges  # noqa: E402
 from orchestrator.referee import Referee  # noqa: E402
 from orchestrator.shared_files import find  # noqa: E402
+from trainer.disk import takes_no_more  # noqa: E402
 
 if TYPE_CHECKING:
     from trainer.engines import Engine
@@ -139,7 +140,10 @@ class RayTuneExecutor:
         )
         gauges = Gauges(job.directory, lambda: list(searcher.running.values()))
         with gauges if job.execution.dashboard else contextlib.nullcontext():
-            tuner.fit()
+            try:
+                tuner.fit()
+            except tune.TuneError as error:  # which has what the searcher raised as text only
+                raise searcher.refused or error from error
 
 
 class CohortTrainable(tune.Trainable):
@@ -204,8 +208,14 @@ def train_cohort(
             devices = ",".join(str(gpu) for gpu in ray.get_gpu_ids())
             where = f"process {os.getpid()}" + (f", GPU {devices}" if devices else "")
         ray.get(referee.placed.remote(config["cohort"], ids, where))
-        with Outbox(lambda reports: ray.get(referee.take.remote(reports))) as outbox:
-            fit(members, outbox, engine=engine, interrupted=interrupted)
+        try:
+            with Outbox(lambda reports: ray.get(referee.take.remote(reports))) as outbox:
+                fit(members, outbox, engine=engine, interrupted=interrupted)
+        except OSError as error:
+            if takes_no_more(error):
+                told = Problem(f"the disk refused: {error.strerror}", str(error.filename or ""))
+                ray.get(referee.disk_refused.remote(told))
+            raise
 
 
 class _StopFile:
@@ -231,6 +241,7 @@ class _CohortSearcher(Searcher):
         self.running: dict[str, Cohort] = {}
         self.held: Cohort | None = None
         self.oom_killer = OomKiller()
+        self.refused: ArbiterError | None = None
 
     @property
     def queue(self) -> CohortQueue:
@@ -268,7 +279,12 @@ class _CohortSearcher(Searcher):
 
     def _died(self, trial_ids: Sequence[str]) -> list[str]:
         why = self.oom_killer.why_died()
-        again: list[str] = ray.get(self.referee.died.remote(trial_ids, why))
+        try:
+            again: list[str] = ray.get(self.referee.died.remote(trial_ids, why))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ArbiterError):
+                self.refused = error.cause
+            raise
         return again
 
     def __getstate__(self) -> dict[str, Any]:
