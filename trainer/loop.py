@@ -45,6 +45,7 @@ def fit(
 
     Raises:
         RanksLostError: A process that trains the same model is gone.
+        OSError: The disk takes no more; the members go on from their checkpoints.
     """
     torch.set_num_threads(max((member.config.tier.cpus for member in cohort), default=1))
     if any(member.config.tier.device == "cuda" for member in cohort):
