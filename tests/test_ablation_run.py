@@ -237,3 +237,16 @@ def test_a_timeout_ends_trials_that_can_be_resumed(tmp_path: Path, undisturbed: 
     later = train(plan_of(*words[:-1]), tmp_path / "run")
     assert later.exit_code is Exit.OK
     assert rows_of(tmp_path / "run") == rows_of(undisturbed)
+
+
+def test_a_file_of_another_task_is_ablated_as_that_task(program: Program) -> None:
+    program.name = "spectramind"
+    (program.folder / "m.toml").write_text(
+        "[data]\ntask = 'modular'\np = 11\n[model]\nkind = 'quadratic_mlp'\ndim = 8\n"
+        "[training]\nsteps = 2\nbatch_size = 'full'\neval_interval = 1\n"
+    )
+    words = ("training.weight_decay=0.1,1.0", "ablation.seeds=1", "--executor", "inline")
+    done = program("ablate", "--base-config", "m.toml", "-m", *words)
+    assert done.code == 0, done.err
+    (run,) = (program.folder / "runs").iterdir()
+    assert {trial.config["data"]["task"] for trial in trials_of(run)} == {"modular"}

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import complete, console, options, training
+from orchestrator.cli.door import here
 from orchestrator.preflight import check_ready
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
-DEFAULTS = {"task": "ariel", "trainer": "ablation"}
-"""Options of the groups that are meant where none is typed."""
+TRAINER = "trainer=ablation"
+"""The preset that is meant where none is typed."""
 OUTPUTS = "outputs"
 OUTPUTS_HINT = "cd to a folder you may write to: the leaderboard is written there too"
 STEM = "ablation_leaderboard"
@@ -72,9 +73,10 @@ def ablate(
     check_writable(Path(OUTPUTS).absolute(), "outputs folder", OUTPUTS_HINT)
     words = tuple(overrides or ())
     request = Request(
+        task=here().task,
         base_config=base_config,
         tier=tier,
-        overrides=(*_defaults(words), *words),
+        overrides=words if _names_trainer(words) else (TRAINER, *words),
         name=name or "ablation",
         ablation=True,
     )
@@ -82,10 +84,8 @@ def ablate(
     return training.start(request, gpus, execution, fresh, quiet, reuse=reuse, strict=strict)
 
 
-def _defaults(words: Sequence[str]) -> list[str]:
-    """Return what is meant where no option of a group is typed."""
-    typed = {word.partition("=")[0] for word in words}
-    return [f"{group}={option}" for group, option in DEFAULTS.items() if group not in typed]
+def _names_trainer(words: Sequence[str]) -> bool:
+    return any(word.startswith("trainer=") for word in words)
 
 
 def publish(outcome: Outcome) -> Path:
