@@ -33,7 +33,7 @@ from orchestrator.strategy import AROUND, make_strategy, points_asked
 from orchestrator.sweep_id import sweep_hash
 from orchestrator.template import Template
 from orchestrator.toml_file import flatten
-from orchestrator.trial import Trial, draw_trials, make_trial
+from orchestrator.trial import DataFacts, Trial, draw_trials, make_trial
 from trainer.config import BYTES, CorpusData, DecoderConfig, RunConfig, TierConfig
 from trainer.errors import InputError
 from trainer.grokking import HOLD
@@ -147,7 +147,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
             composition.notes.extend(untried(space))
     check_space(space, len(chosen), most, reading.method, reading.space_place)
     strategy = make_strategy(reading.method, space, reading.search.seed, reading.method_place)
-    facts: dict[tuple[Any, ...], tuple[str, int]] = {}
+    facts = DataFacts()
     draw = Draw(strategy, space, composition)
     trials, duplicates = draw_trials(draw, chosen, most, facts)
     planned, fitted = trials[0].config.tier, _own_tier(composition)
@@ -174,7 +174,7 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
         axes=tuple(axis.key for axis in space.axes),
         objective=_objective(template, trials),
         duplicates=duplicates,
-        data_hashes=tuple(sorted({data for data, _ in facts.values()})),
+        data_hashes=facts.hashes,
         sources={key: source for key, (_, source) in first.items()}
         | ({SEED: "seeds"} if seeds is not None else {})
         | dict.fromkeys(_differing(planned, trials[0].config.tier), PLACE),
@@ -346,7 +346,7 @@ def plan_of_configs(
     Raises:
         UsageError: All that is wrong with the trials.
     """
-    facts: dict[tuple[Any, ...], tuple[str, int]] = {}
+    facts = DataFacts()
     trials: dict[str, Trial] = {}
     with gathering() as gather:
         for config, changed in entries:
@@ -364,7 +364,7 @@ def plan_of_configs(
         axes=tuple({key: None for trial in planned for key in trial.changed}),
         objective=_reported(objective, planned),
         duplicates=duplicates,
-        data_hashes=tuple(sorted({data for data, _ in facts.values()})),
+        data_hashes=facts.hashes,
         sources=dict(sources),
         notes=[_left_out(duplicates)] if duplicates else [],
     )

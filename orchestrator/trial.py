@@ -18,7 +18,7 @@ from trainer.epochs import in_steps
 from trainer.errors import InputError
 from trainer.footprint import Memory, parameter_count, step_flops
 from trainer.identity import trial_and_point_id
-from trainer.tasks import check_data, data_hash, tokens_per_step, vocab_size
+from trainer.tasks import check_data, data_hash, steps_per_epoch, tokens_per_step, vocab_size
 
 FILES = ("data.dataset_path", "data.tokenizer_path")
 MOST_PARAMETERS = 10**15
@@ -72,11 +72,47 @@ class Trial:
         )
 
 
+class DataFacts:
+    """What a plan knows of its data: read once for all trials that share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], tuple[str, int]] = {}
+        self._epochs: dict[tuple[Any, ...], int] = {}
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """The hashes of all data, in order."""
+        return tuple(sorted({data for data, _ in self._known.values()}))
+
+    def of(self, config: RunConfig) -> tuple[str, int]:
+        """Return the data's hash and the input symbols.
+
+        Raises:
+            InputError: The data cannot be read, or cannot be trained on.
+        """
+        key = (config.data, getattr(config.model, "vocab_size", None), config.seq_len)
+        if key not in self._known:
+            self._known[key] = data_hash(config), vocab_size(config)
+            check_data(config)
+        return self._known[key]
+
+    def epoch(self, config: RunConfig) -> int:
+        """Return the steps of an epoch.
+
+        Raises:
+            InputError: The data cannot be read.
+        """
+        key = (config.data, config.training.batch_size)
+        if key not in self._epochs:
+            self._epochs[key] = steps_per_epoch(config)
+        return self._epochs[key]
+
+
 def draw_trials(
     draw: Draw,
     seeds: Sequence[int | None],
     most: int | None,
-    hashes: dict[tuple[Any, ...], tuple[str, int]],
+    facts: DataFacts,
 ) -> tuple[list[Trial], int]:
     """Draw points until there are no more, or `most` trials are planned; count the duplicates."""
     composition = draw.composition
@@ -92,7 +128,7 @@ def draw_trials(
                 values[SEED] = (seed, "seeds")
             try:
                 config = composition.config(values)
-                trial = make_trial(config, len(trials), dict(point), hashes)
+                trial = make_trial(config, len(trials), dict(point), facts)
             except UsageError as error:
                 problems |= {str(problem): problem for problem in error.problems}
                 continue
@@ -129,7 +165,7 @@ def make_trial(
     config: RunConfig,
     position: int,
     changed: dict[str, Any],
-    hashes: dict[tuple[Any, ...], tuple[str, int]],
+    facts: DataFacts,
 ) -> Trial:
     """Return the trial of a run config.
 
@@ -137,14 +173,14 @@ def make_trial(
         config: Checked.
         position: Place in the plan, from 0.
         changed: Axis to value.
-        hashes: Facts of the data that earlier trials have found; added to.
+        facts: What earlier trials have found of the data; added to.
 
     Raises:
         UsageError: The model is too large to be counted.
         InputError: The data cannot be read, or cannot be trained on.
     """
-    config = in_steps(config)
-    data, vocabulary = _data_facts(config, hashes)
+    config = in_steps(config, facts.epoch)
+    data, vocabulary = facts.of(config)
     tokens = tokens_per_step(config)
     parameters = parameter_count(config, vocabulary)
     try:
@@ -172,14 +208,3 @@ def make_trial(
         flops=flops,
         vocab_size=vocabulary,
     )
-
-
-def _data_facts(
-    config: RunConfig, known: dict[tuple[Any, ...], tuple[str, int]]
-) -> tuple[str, int]:
-    """Return the data's hash and the vocabulary; trials mostly share them."""
-    key = (config.data, getattr(config.model, "vocab_size", None), config.seq_len)
-    if key not in known:
-        known[key] = data_hash(config), vocab_size(config)
-        check_data(config)
-    return known[key]

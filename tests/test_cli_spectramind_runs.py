@@ -256,3 +256,20 @@ def test_a_submission_is_judged_with_line_and_column(program: Program) -> None:
         assert part in done.err
     missing = program("validate", "no.csv")
     assert missing.code == 2 and "no.csv" in missing.err
+
+
+def test_a_plan_reads_the_data_set_once_for_all_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(
+        "trainer.tasks.ariel.dataset.open_dataset",
+        lambda *given: opened.append(given) or open_dataset(*given),
+    )
+
+    def reads(*words: str) -> tuple[int, int]:
+        opened.clear()
+        plan = make_plan(Request(task="ariel", overrides=small(*words), ablation=True), CPU_ONLY)
+        return len(plan.trials), len(opened)
+
+    axis = "training.learning_rate=1e-3,2e-3"
+    (few, once), (many, again) = reads(axis), reads(f"{axis},3e-3,4e-3")
+    assert many > few and once == again > 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from trainer.config import IN_EPOCHS, RunConfig
 from trainer.tasks import steps_per_epoch
 
 
-def in_steps(config: RunConfig) -> RunConfig:
+def in_steps(
+    config: RunConfig, length_of: Callable[[RunConfig], int] = steps_per_epoch
+) -> RunConfig:
     """Return the config with every count of epochs replaced by the steps that it means here.
 
     `training.warmup_steps` is cut to the steps that there are: of a run that is given in epochs
@@ -16,6 +19,7 @@ def in_steps(config: RunConfig) -> RunConfig:
 
     Args:
         config: Any; without a count of epochs it is returned as it is.
+        length_of: Says how many steps an epoch of it has; only asked where epochs are counted.
 
     Raises:
         InputError: The data, on which the length of an epoch depends, cannot be read.
@@ -27,7 +31,7 @@ def in_steps(config: RunConfig) -> RunConfig:
             counts[section, leaf, steps.partition(".")[2]] = epochs
     if not counts:
         return config
-    length = steps_per_epoch(config)
+    length = length_of(config)
     changed: dict[str, dict[str, Any]] = {}
     for (section, leaf, steps), epochs in counts.items():
         changed.setdefault(section, {}).update({leaf: None, steps: epochs * length})
